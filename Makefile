@@ -1,0 +1,44 @@
+# Everything runs from .venv, made from this repository's own files alone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test lint format type pytest slow bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/clover-rl demo --out clover-demo
+
+test: lint type pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: install
+	$(BIN)/mypy
+
+pytest: install
+	$(BIN)/pytest
+
+slow: install
+	$(BIN)/pytest --slow
+
+# make bench, or make bench ONLY=kernel|tables|env|train|serving
+bench: install
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
