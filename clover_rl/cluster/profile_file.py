@@ -1,0 +1,270 @@
+"""Profiles and applications as YAML files: the schema, validation and loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clover_rl.cluster.application import Application, TensorSpec, Variant
+from clover_rl.cluster.gpu import CATALOGUE, gpu_model
+from clover_rl.cluster.profile import Interference, PowerModel, Profile, TransitionTimes
+from clover_rl.cluster.provenance import Provenance, ProvenanceKind
+from clover_rl.errors import InputError
+from clover_rl.yamlfile import load_model
+
+__all__ = ["application_names", "load_application", "load_profile", "profile_names"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Provenance(_File):
+    kind: ProvenanceKind
+    source: str = Field(min_length=3)
+
+    def value(self) -> Provenance:
+        return Provenance(self.kind, self.source)
+
+
+class _Tensor(_File):
+    name: str
+    datatype: Literal["BOOL", "UINT8", "INT8", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"]
+    shape: list[int] = Field(min_length=1)
+
+    def value(self) -> TensorSpec:
+        return TensorSpec(self.name, self.datatype, tuple(self.shape))
+
+
+class _Variant(_File):
+    accuracy: Annotated[float, Field(gt=0, le=1)]
+    model: str | None = None
+
+
+class _Application(_File):
+    name: str
+    title: str
+    metric: str
+    request: str
+    accuracy_provenance: _Provenance
+    variants: dict[str, _Variant] = Field(min_length=1)
+    inputs: list[_Tensor] = []
+    outputs: list[_Tensor] = []
+    folder: str | None = None
+
+
+class _Power(_File):
+    parked_w: NonNegative
+    idle_w: Positive
+    limit_w: Positive
+    slowdown_exponent: NonNegative = 0.0
+    provenance: _Provenance
+
+
+class _PerSlice(_File):
+    values: dict[str, dict[str, Positive]] = Field(min_length=1)
+    provenance: _Provenance
+
+
+class _PerVariant(_File):
+    values: dict[str, Positive] = Field(min_length=1)
+    provenance: _Provenance
+
+
+class _Interference(_File):
+    sensitivity: dict[str, NonNegative]
+    pressure: dict[str, NonNegative]
+    sms: dict[str, int]
+    gpu_sms: int
+    provenance: _Provenance
+
+
+class _Times(_File):
+    create_s: NonNegative
+    destroy_s: NonNegative
+    load_s: dict[str, NonNegative]
+    create_provenance: _Provenance
+    load_provenance: _Provenance
+
+
+class _Jitter(_File):
+    cv: NonNegative
+    provenance: _Provenance
+
+
+class _Profile(_File):
+    name: str
+    gpu: str
+    application: str
+    partition: Literal["mps", "mig", "emulated"]
+    service_ms: _PerSlice
+    energy_j: _PerSlice
+    memory_mib: _PerVariant
+    jitter: _Jitter
+    power: _Power
+    interference: _Interference | None = None
+    times: _Times
+
+
+def _names(folder: str) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (CATALOGUE / folder).glob("*.yaml")))
+
+
+def application_names() -> tuple[str, ...]:
+    """Names of the applications shipped."""
+    return _names("applications")
+
+
+def profile_names() -> tuple[str, ...]:
+    """Names of the profiles shipped."""
+    return _names("profiles")
+
+
+def _path(name: str, folder: str, noun: str, near: Path | None) -> Path:
+    shipped = CATALOGUE / folder / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    own = (near or Path()) / name
+    if own.suffix in (".yaml", ".yml"):
+        if own.is_file():
+            return own
+        raise InputError(f"the {noun} file does not exist", where=str(own), fix="check the path")
+    raise InputError(
+        f"unknown {noun} `{name}`",
+        fix=f"use one of {', '.join(_names(folder))}, or the path of a YAML file",
+    )
+
+
+def load_application(name: str, *, near: Path | None = None) -> Application:
+    """An application by the name it is shipped under, or from a YAML file.
+
+    Args:
+        name: shipped name, or path of a `.yaml` file.
+        near: folder that a relative path starts from.
+
+    Raises:
+        InputError: unknown name, or a file that is wrong.
+    """
+    path = _path(name, "applications", "application", near)
+    file = load_model(path, _Application)
+    provenance = file.accuracy_provenance.value()
+    variants = {
+        key: Variant(key, entry.accuracy, provenance, entry.model) for key, entry in file.variants.items()
+    }
+    accuracies = [variant.accuracy for variant in variants.values()]
+    if accuracies != sorted(accuracies):
+        raise InputError(
+            "key `variants`: expected variants from the least to the most accurate",
+            where=str(path),
+            fix="reorder them",
+        )
+    return Application(
+        name=file.name,
+        title=file.title,
+        metric=file.metric,
+        request=file.request,
+        variants=MappingProxyType(variants),
+        inputs=tuple(tensor.value() for tensor in file.inputs),
+        outputs=tuple(tensor.value() for tensor in file.outputs),
+        folder=file.folder,
+    )
+
+
+def load_profile(name: str, *, near: Path | None = None) -> Profile:
+    """A profile by the name it is shipped under, or from a YAML file.
+
+    Args:
+        name: shipped name, or path of a `.yaml` file.
+        near: folder that a relative path starts from.
+
+    Raises:
+        InputError: unknown name, or a file that is wrong: the sentence names file and key.
+    """
+    path = _path(name, "profiles", "profile", near)
+    file = load_model(path, _Profile)
+    application = load_application(file.application, near=path.parent)
+    gpu = gpu_model(file.gpu)
+    where = str(path)
+    for key, rows in (("service_ms", file.service_ms.values), ("energy_j", file.energy_j.values)):
+        _check_variants(rows, application, f"{key}.values", where)
+        for variant, row in rows.items():
+            for slice_name in row:
+                if slice_name not in gpu.slices:
+                    raise InputError(
+                        f"key `{key}.values.{variant}.{slice_name}`: unknown slice type",
+                        where=where,
+                        fix=f"use one of {', '.join(gpu.slices)}",
+                    )
+    for variant, row in file.service_ms.values.items():
+        if row.keys() != file.energy_j.values[variant].keys():
+            raise InputError(
+                f"key `energy_j.values.{variant}`: expected the same slices as `service_ms`",
+                where=where,
+                fix="give both numbers for each slice",
+            )
+    _check_variants(file.memory_mib.values, application, "memory_mib.values", where)
+    _check_variants(file.times.load_s, application, "times.load_s", where)
+    law = file.interference
+    if law:
+        _check_variants(law.sensitivity, application, "interference.sensitivity", where)
+        _check_variants(law.pressure, application, "interference.pressure", where)
+    provenance = {
+        "service": file.service_ms.provenance.value(),
+        "energy": file.energy_j.provenance.value(),
+        "memory": file.memory_mib.provenance.value(),
+        "jitter": file.jitter.provenance.value(),
+        "power": file.power.provenance.value(),
+        "create": file.times.create_provenance.value(),
+        "load": file.times.load_provenance.value(),
+        "accuracy": application.largest.accuracy_provenance,
+    }
+    if law:
+        provenance["interference"] = law.provenance.value()
+    profile = Profile(
+        name=file.name,
+        gpu=gpu,
+        application=application,
+        service_s={v: {s: ms / 1000 for s, ms in row.items()} for v, row in file.service_ms.values.items()},
+        energy_j=file.energy_j.values,
+        memory_mib=file.memory_mib.values,
+        jitter_cv=file.jitter.cv,
+        power=PowerModel(
+            file.power.parked_w, file.power.idle_w, file.power.limit_w, file.power.slowdown_exponent
+        ),
+        interference=Interference(law.sensitivity, law.pressure, law.sms, law.gpu_sms) if law else None,
+        times=TransitionTimes(file.times.create_s, file.times.destroy_s, file.times.load_s),
+        provenance=MappingProxyType(provenance),
+        partition=file.partition,
+    )
+    for variant in application.variants:
+        if not any(profile.fits(variant, slice_type) for slice_type in gpu.slices.values()):
+            raise InputError(
+                f"variant `{variant}` ({profile.memory_mib[variant]:g} MiB) fits no slice of {gpu.name}",
+                where=where,
+                fix="remove the variant or choose a larger GPU model",
+            )
+    if not profile.fits(application.largest.name, gpu.slices["7g"]):
+        raise InputError(
+            f"BASE needs variant `{application.largest.name}` on the slice 7g, which has no numbers here",
+            where=where,
+            fix="add that pair to `service_ms` and `energy_j`",
+        )
+    return profile
+
+
+def _check_variants(rows: object, application: Application, key: str, where: str) -> None:
+    names = set(rows)  # type: ignore[call-overload]
+    if names != set(application.variants):
+        wrong = sorted(names ^ set(application.variants))
+        raise InputError(
+            f"key `{key}`: expected exactly the variants of `{application.name}`, "
+            f"which differ in {', '.join(wrong)}",
+            where=where,
+            fix="list each variant once",
+        )

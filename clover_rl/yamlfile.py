@@ -1,0 +1,84 @@
+"""Reading YAML files into validated models, with errors that name file, key and what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from clover_rl.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+    Model = TypeVar("Model", bound=BaseModel)
+
+__all__ = ["load_mapping", "load_model", "validate_model"]
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        InputError: the file cannot be read, is no YAML, or holds no mapping.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror})", where=str(path), fix="check the path and its permissions"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text", where=str(path), fix="save it as UTF-8") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "malformed YAML"
+        raise InputError(
+            f"is not valid YAML: {problem}", where=f"{path}{line}", fix="mend that line"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"expected a mapping of keys, found {type(content).__name__}",
+            where=str(path),
+            fix="start the file with `key: value` lines",
+        )
+    return content
+
+
+def load_model(path: Path, model: type[Model]) -> Model:
+    """A YAML file as a validated pydantic model.
+
+    Raises:
+        InputError: naming the file, the first wrong key and what was expected there.
+    """
+    return validate_model(load_mapping(path), model, where=str(path))
+
+
+def validate_model(content: dict[str, Any], model: type[Model], *, where: str) -> Model:
+    """A mapping as a validated pydantic model; raises like `load_model`."""
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(_sentence(error), where=where, fix="correct that key") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        text = f"unknown key `{key}`"
+    elif kind == "missing":
+        text = f"key `{key}` is missing"
+    else:
+        shown = repr(first["input"])
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        text = f"key `{key}`: {first['msg'].removeprefix('Value error, ')} (found {shown})"
+    others = error.error_count() - 1
+    return f"{text} (and {others} more like it)" if others else text
