@@ -79,8 +79,8 @@ class TypicalDay:
         """See `Forecaster`."""
         last = _last_known(trace, issue_times)
         targets = issue_times[:, None] + horizons_s[None, :]
-        # Linear: at the last known point the next one has no weight yet. Step: where the last full bin ends an
-        # unknown one starts, so that time itself is not known.
+        # Linear: at the last known point the next one has no weight yet. Step: where the last full bin ends,
+        # an unknown one starts, so that time itself is not known.
         if trace.interpolation == "linear":
             known_until = trace.times_s[last]
         else:

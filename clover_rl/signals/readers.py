@@ -28,8 +28,8 @@ def read_carbon_csv(
     """Carbon intensity: columns `timestamp` (UTC, ISO 8601) or `offset_s`, then `gco2_per_kwh`.
 
     The kind is what the caller says; it is never guessed from the file. With timestamps, offset 0 is the
-    first one and becomes the trace's epoch. Raises InputError naming FILE:LINE for anything that is not a gapless,
-    ordered list of numbers of 0 or more.
+    first one and becomes the trace's epoch. Raises InputError naming FILE:LINE for anything that is not a
+    gapless, ordered list of numbers of 0 or more.
     """
     rows = _read_series(Path(path), "gco2_per_kwh")
     return TraceSignal(
@@ -47,7 +47,8 @@ def read_carbon_csv(
 def read_load_csv(path: str | PathLike[str], *, utc_offset_h: float = 0.0) -> TraceSignal:
     """Load: columns `timestamp` (UTC, ISO 8601) or `offset_s`, then `requests`, the count of that bin.
 
-    The time is where the bin starts. The trace is in requests/s. Raises InputError as `read_carbon_csv` does, and for a file of raw arrivals.
+    The time is where the bin starts. The trace is in requests/s.
+    Raises InputError as `read_carbon_csv` does, and for a file of raw arrivals.
     """
     rows = _read_series(Path(path), "requests")
     return TraceSignal(

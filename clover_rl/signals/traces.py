@@ -173,7 +173,8 @@ class TraceSignal:
         i = self._index(array)
         past = array - self.times_s[i]
         area = self._areas[i] + past * (self.values[i] + 0.5 * self._slopes[i] * past)
-        return np.diff(area) / np.diff(array)
+        means: FloatArray = np.diff(area) / np.diff(array)
+        return means
 
     def segments(self, t0: float, t1: float) -> list[tuple[float, float, float]]:
         """(start, end, value) of every bin that [t0, t1] meets, clipped to it; empty when t0 == t1.
@@ -237,7 +238,8 @@ class TraceSignal:
                 fix="both must be above 0",
             )
         horizons = step_s * np.arange(1, round(horizon_s / step_s) + 1, dtype=np.float64)
-        return self.forecaster.matrix(self, self.require_covered((issued,)), horizons)[0]
+        row: FloatArray = self.forecaster.matrix(self, self.require_covered((issued,)), horizons)[0]
+        return row
 
     @cached_property
     def _hour_at_zero(self) -> float:
