@@ -33,7 +33,7 @@ def load_mapping(path: Path) -> dict[str, Any]:
         raise InputError("is not UTF-8 text", where=str(path), fix="save it as UTF-8") from None
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # an impossible date raises a bare ValueError
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "malformed YAML"

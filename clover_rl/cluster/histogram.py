@@ -44,9 +44,9 @@ def quantile_ms(counts: NDArray[np.int64], q: float, beyond: int = 0) -> float:
         return 0.0
     rank = q * total
     cumulative = np.cumsum(counts)
-    if rank > cumulative[-1]:
+    if rank > cumulative[-1] or not cumulative[-1]:
         return float("inf")
-    index = int(np.searchsorted(cumulative, rank))
+    index = int(np.searchsorted(cumulative, rank, side="left" if rank else "right"))
     below = float(cumulative[index - 1]) if index else 0.0
     inside = (rank - below) / float(counts[index]) if counts[index] else 0.0
     return float(_EDGES[index] + inside * (_EDGES[index + 1] - _EDGES[index]))
@@ -91,7 +91,7 @@ class Histogram:
         total = self.total
         if not total:
             return 0.0
-        index = int(np.searchsorted(_EDGES[1:], limit_ms))
+        index = int(np.searchsorted(_EDGES[1:], limit_ms, side="right"))
         return float(self.counts[index:].sum() / total)
 
     def merged(self, others: Sequence[Histogram]) -> Histogram:

@@ -75,6 +75,14 @@ def _kept(old: GpuConfiguration, new: GpuConfiguration) -> int:
     return len(set(old.placed) & set(new.placed))
 
 
+def _all_fit_beside(old: GpuConfiguration, new: GpuConfiguration, profile: Profile) -> bool:
+    return all(
+        profile.fits_beside(after.variant, before.variant, profile.gpu.slice_type(after.placement.slice))
+        for before, after in zip(old.placed, new.placed, strict=True)
+        if before != after
+    )
+
+
 class _Builder:
     """Collects the steps of one plan."""
 
@@ -150,8 +158,9 @@ def plan_transition(
 ) -> TransitionPlan:
     """A plan from source to target; GPUs of the target are permuted as suits (see `assign_gpus`).
 
-    Parked GPUs are filled first, variants are swapped beside each other where memory allows, GPUs are recut
-    one after the other (several at once only while the rest can carry the load), and GPUs are emptied last.
+    Parked GPUs are filled first, variants are swapped beside each other where memory allows, GPUs are recut,
+    or swapped without room beside, one after the other (several at once only while the rest can carry the
+    load), and GPUs are emptied last.
 
     Args:
         source: the cluster as it is.
@@ -166,6 +175,8 @@ def plan_transition(
     groups: dict[str, list[int]] = {"fill": [], "swap": [], "recut": [], "park": []}
     for index, (old, new) in enumerate(zip(source.gpus, placed.gpus, strict=True)):
         relation = _relation(old, new)
+        if relation == "swap" and not _all_fit_beside(old, new, profile):
+            relation = "recut"  # instances must go before their successors load: as costly as a recut
         if relation != "same":
             groups[relation].append(index)
     builder = _Builder(profile)
@@ -173,7 +184,7 @@ def plan_transition(
     waves = [
         groups["fill"],
         groups["swap"],
-        *_recut_waves(source, placed, groups["recut"], profile, load_rps),
+        *_recut_waves(source, placed, groups["recut"], {*groups["fill"], *groups["swap"]}, profile, load_rps),
     ]
     for wave in [*waves, groups["park"]]:
         ends: list[int] = []
@@ -187,12 +198,16 @@ def _recut_waves(
     source: ClusterConfiguration,
     target: ClusterConfiguration,
     recut: Sequence[int],
+    changed: set[int],
     profile: Profile,
     load_rps: float | None,
 ) -> list[list[int]]:
-    """GPUs that may be recut at the same time: the others must carry the load with a tenth to spare."""
+    """GPUs that may be recut at the same time: the others must carry the load with a tenth to spare.
+
+    `changed` are the GPUs filled and swapped before, which serve as in the target by then.
+    """
     waves: list[list[int]] = []
-    done: set[int] = {i for i, gpu in enumerate(source.gpus) if gpu.parked}
+    done = set(changed)
     for index in recut:
         if waves and load_rps is not None:
             wave = {*waves[-1], index}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from clover_rl.cluster.application import Application, TensorSpec, Variant
 from clover_rl.cluster.gpu import CATALOGUE, gpu_model
@@ -17,8 +17,17 @@ from clover_rl.yamlfile import load_model
 
 __all__ = ["application_names", "load_application", "load_profile", "profile_names"]
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _no_switch(value: object) -> object:
+    # YAML's yes, no, on and off are booleans, and a boolean would pass for 1 or 0.
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_switch)]
+Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 
 
 class _File(BaseModel):
@@ -43,7 +52,7 @@ class _Tensor(_File):
 
 
 class _Variant(_File):
-    accuracy: Annotated[float, Field(gt=0, le=1)]
+    accuracy: Annotated[Positive, Field(le=1)]
     model: str | None = None
 
 
@@ -66,9 +75,15 @@ class _Power(_File):
     slowdown_exponent: NonNegative = 0.0
     provenance: _Provenance
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.parked_w <= self.idle_w < self.limit_w:
+            raise ValueError("expected parked_w <= idle_w < limit_w")
+        return self
+
 
 class _PerSlice(_File):
-    values: dict[str, dict[str, Positive]] = Field(min_length=1)
+    values: dict[str, Annotated[dict[str, Positive], Field(min_length=1)]] = Field(min_length=1)
     provenance: _Provenance
 
 
@@ -80,8 +95,8 @@ class _PerVariant(_File):
 class _Interference(_File):
     sensitivity: dict[str, NonNegative]
     pressure: dict[str, NonNegative]
-    sms: dict[str, int]
-    gpu_sms: int
+    sms: dict[str, PositiveInt]
+    gpu_sms: PositiveInt
     provenance: _Provenance
 
 
@@ -126,17 +141,20 @@ def profile_names() -> tuple[str, ...]:
     return _names("profiles")
 
 
-def _path(name: str, folder: str, noun: str, near: Path | None) -> Path:
+def _path(name: str, folder: str, noun: str, near: Path | None, where: str | None = None) -> Path:
+    """Where a name leads; `where` is the file whose key `noun` gave that name."""
     shipped = CATALOGUE / folder / f"{name}.yaml"
     if shipped.is_file():
         return shipped
+    key = f"key `{noun}`: " if where else ""
     own = (near or Path()) / name
     if own.suffix in (".yaml", ".yml"):
         if own.is_file():
             return own
-        raise InputError(f"the {noun} file does not exist", where=str(own), fix="check the path")
+        raise InputError(f"{key}the {noun} file {own} does not exist", where=where, fix="check the path")
     raise InputError(
-        f"unknown {noun} `{name}`",
+        f"{key}unknown {noun} `{name}`",
+        where=where,
         fix=f"use one of {', '.join(_names(folder))}, or the path of a YAML file",
     )
 
@@ -151,7 +169,10 @@ def load_application(name: str, *, near: Path | None = None) -> Application:
     Raises:
         InputError: unknown name, or a file that is wrong.
     """
-    path = _path(name, "applications", "application", near)
+    return _read_application(_path(name, "applications", "application", near))
+
+
+def _read_application(path: Path) -> Application:
     file = load_model(path, _Application)
     provenance = file.accuracy_provenance.value()
     variants = {
@@ -188,9 +209,14 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
     """
     path = _path(name, "profiles", "profile", near)
     file = load_model(path, _Profile)
-    application = load_application(file.application, near=path.parent)
-    gpu = gpu_model(file.gpu)
     where = str(path)
+    application = _read_application(
+        _path(file.application, "applications", "application", path.parent, where)
+    )
+    try:
+        gpu = gpu_model(file.gpu)
+    except InputError as error:
+        raise InputError(f"key `gpu`: {error.what}", where=where, fix=error.fix) from None
     for key, rows in (("service_ms", file.service_ms.values), ("energy_j", file.energy_j.values)):
         _check_variants(rows, application, f"{key}.values", where)
         for variant, row in rows.items():
@@ -214,6 +240,13 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
     if law:
         _check_variants(law.sensitivity, application, "interference.sensitivity", where)
         _check_variants(law.pressure, application, "interference.pressure", where)
+        for slice_name in sorted({name for row in file.service_ms.values.values() for name in row}):
+            if slice_name not in law.sms:
+                raise InputError(
+                    f"key `interference.sms.{slice_name}` is missing",
+                    where=where,
+                    fix="give the SMs of every slice that `service_ms` names",
+                )
     provenance = {
         "service": file.service_ms.provenance.value(),
         "energy": file.energy_j.provenance.value(),
@@ -245,7 +278,8 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
     for variant in application.variants:
         if not any(profile.fits(variant, slice_type) for slice_type in gpu.slices.values()):
             raise InputError(
-                f"variant `{variant}` ({profile.memory_mib[variant]:g} MiB) fits no slice of {gpu.name}",
+                f"key `memory_mib.values.{variant}`: variant `{variant}` "
+                f"({profile.memory_mib[variant]:g} MiB) fits no slice of {gpu.name}",
                 where=where,
                 fix="remove the variant or choose a larger GPU model",
             )

@@ -100,6 +100,13 @@ class TransitionPlan:
             if step.what in ("drain", "switch", "ready")
         )
         position = 0
+        if events and events[0][0] <= 0.0:
+            # Drains begin at once: the source is passed in no time, and is listed for who walks the states.
+            powered = tuple(
+                not gpu.parked or busy_from[g] <= 0.0 < busy_until[g]
+                for g, gpu in enumerate(self.source.gpus)
+            )
+            yield PlanState(0.0, self.source, powered)
         for time_s in sorted(times):
             while position < len(events) and events[position][0] <= time_s:
                 step = self.steps[events[position][1]]

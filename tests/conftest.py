@@ -1,0 +1,63 @@
+"""What all tests share: slow and GPU tests on request, an isolated cache, the shared traces and profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from clover_rl.cluster.profile import Profile
+from clover_rl.cluster.profile_file import load_profile
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# The same examples on every machine, and no deadline: continuous integration shares its cores.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--gpu", action="store_true", help="also run the tests that need a real NVIDIA GPU")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for marker, reason in (
+        ("slow", "takes minutes; run with --slow"),
+        ("gpu", "needs a real NVIDIA GPU; run with --gpu"),
+    ):
+        if config.getoption(f"--{marker}"):
+            continue
+        skip = pytest.mark.skip(reason=reason)
+        for item in items:
+            if marker in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tables that tests build never land in, nor come from, the user's cache."""
+    if "CLOVER_RL_CACHE" in os.environ:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLOVER_RL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real traces and measurements, which lie beside the repository and are not part of it."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real traces and measurements are not here: {folder.name} beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def h100() -> Profile:
+    """The measured EfficientNet profile."""
+    return load_profile("h100-efficientnet")
