@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CARBONCAST_MAPE_BY_DAY", "BlurredTruth"]
 
-# CarbonCast's 96 h forecast of California's direct intensity, 2021: mean absolute percentage error by day ahead.
+# Mean absolute percentage error, by day ahead, of CarbonCast's forecast of California (direct, 2021).
 CARBONCAST_MAPE_BY_DAY = (0.075, 0.171, 0.228, 0.252)
 
 _DAY_S = 86_400.0
@@ -36,9 +36,10 @@ _RUN_KEY = 2**63  # keeps the key of a run before offset 0 positive
 class BlurredTruth:
     """The only forecaster here that reads the future, by declaration: truth × exp(error).
 
-    The error is one path over the horizon for each issue time: sigma(horizon) × z(horizon) - sigma^2 / 2, with
-    z a unit-variance AR(1) path (memory: a day) and sigma 0 at horizon 0, growing so that the mean absolute
-    percentage error of each day ahead is the given one (of a lognormal with mean 1: 4 Phi(sigma / 2) - 2).
+    The error is one path over the horizon for each issue time: sigma(horizon) × z(horizon) - sigma^2 / 2,
+    with z a unit-variance AR(1) path (memory: a day) and sigma 0 at horizon 0, growing so that the mean
+    absolute percentage error of each day ahead is the given one (4 Phi(sigma / 2) - 2, as exp(error) is
+    lognormal with mean 1).
     Paths of issue times within 6 h of each other are related, as those of one forecast run are, so asking
     often does not average the error out. Everything follows from (seed, issue time); a horizon past the
     trace's end gets the last truth there is.

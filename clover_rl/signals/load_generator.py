@@ -110,7 +110,8 @@ def _rhythm(rng: np.random.Generator, shape: LoadShape, hours: FloatArray) -> Fl
     day = wave(np.arange(0.0, 24.0, 0.1))
     low, high = float(day.min()), float(day.max())
     log_rate = math.log(shape.day_over_night) * (wave(hours) - low) / (high - low)
-    return np.exp(log_rate) * np.where(hours % _WEEK_H >= 120.0, shape.weekend, 1.0)
+    rhythm: FloatArray = np.exp(log_rate) * np.where(hours % _WEEK_H >= 120.0, shape.weekend, 1.0)
+    return rhythm
 
 
 def _noise(rng: np.random.Generator, shape: LoadShape, count: int, bin_s: float) -> FloatArray:
@@ -128,7 +129,8 @@ def _level(rng: np.random.Generator, shape: LoadShape, middles: FloatArray, days
     ramps = np.where(at_once, 1.0, rng.uniform(_HOUR_S, _LONGEST_RAMP_S, count))
     changes = shape.shift_sd * rng.standard_normal(count)
     done = np.clip((middles[:, None] - starts) / ramps, 0.0, 1.0)
-    return (done * changes).sum(axis=1)
+    log_level: FloatArray = (done * changes).sum(axis=1)
+    return log_level
 
 
 def _bursts(rng: np.random.Generator, shape: LoadShape, edges: FloatArray, days: float) -> FloatArray:
@@ -138,5 +140,12 @@ def _bursts(rng: np.random.Generator, shape: LoadShape, edges: FloatArray, days:
     median_s = 60.0 * shape.burst_minutes
     lengths = np.clip(median_s * np.exp(_BURST_SPREAD * rng.standard_normal(count)), *_BURST_S)
     heights = np.minimum(shape.burst_height * (1.0 + rng.pareto(shape.burst_tail, count)), BURST_CAP)
-    filled = np.clip(edges[:, None] - starts, 0.0, lengths)
-    return (np.diff(filled, axis=0) * heights).sum(axis=1) / np.diff(edges)
+    # Their integral over time is linear between the moments at which a burst starts or ends.
+    moments = np.concatenate(([0.0], starts, starts + lengths))
+    jumps = np.concatenate(([0.0], heights, -heights))
+    order = np.argsort(moments, kind="stable")
+    moments = moments[order]
+    height = np.cumsum(jumps[order])
+    area = np.concatenate(([0.0], np.cumsum(height[:-1] * np.diff(moments))))
+    added: FloatArray = np.diff(np.interp(edges, moments, area)) / np.diff(edges)
+    return np.maximum(added, 0.0)

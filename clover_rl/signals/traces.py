@@ -241,6 +241,12 @@ class TraceSignal:
         row: FloatArray = self.forecaster.matrix(self, self.require_covered((issued,)), horizons)[0]
         return row
 
+    def ahead(self, issued: float, horizons_s: Sequence[float]) -> tuple[float, ...]:
+        """A forecast at chosen horizons; raises SignalEndError when `issued` lies outside the trace."""
+        issues = self.require_covered((issued,))
+        row = self.forecaster.matrix(self, issues, np.asarray(horizons_s, np.float64))[0]
+        return tuple(row.tolist())
+
     @cached_property
     def _hour_at_zero(self) -> float:
         if self.epoch is None:
