@@ -1,0 +1,175 @@
+"""ControlLoop: state -> decision -> transition -> interval, the same on a simulated and on a live cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.cluster.interval import Interval
+from clover_rl.cluster.objective import Objective
+from clover_rl.cluster.planner import plan_transition
+from clover_rl.cluster.profile import Profile
+from clover_rl.cluster.transition import TransitionPlan
+from clover_rl.control.controller import Controller, Decision
+from clover_rl.control.scoring import Score, score_interval
+from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS, ControlState
+
+__all__ = ["CarbonFeed", "Cluster", "ControlLoop", "StepRecord"]
+
+
+class Cluster(Protocol):
+    """What the loop steers."""
+
+    @property
+    def configuration(self) -> ClusterConfiguration:
+        """What serves now."""
+        ...
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run's epoch."""
+        ...
+
+    def apply(self, plan: TransitionPlan) -> None:
+        """Start a transition."""
+        ...
+
+    def observe(self, until: float) -> Interval:
+        """Wait for `until` and report the interval since the last call."""
+        ...
+
+
+class CarbonFeed(Protocol):
+    """A carbon signal as the loop needs it; `TraceSignal` is one."""
+
+    def at(self, t: float) -> float:
+        """Intensity at a time, gCO2/kWh."""
+        ...
+
+    def mean_over(self, t0: float, t1: float) -> float:
+        """Mean intensity over a time, gCO2/kWh."""
+        ...
+
+    def ahead(self, issued: float, horizons_s: tuple[float, ...]) -> tuple[float, ...]:
+        """Forecast issued at a time, at some horizons."""
+        ...
+
+    def hour_of_week(self, t: float) -> float:
+        """Local hour of the week."""
+        ...
+
+    @property
+    def start_s(self) -> float:
+        """First time covered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One completed control step.
+
+    Attributes:
+        decisions: the first decision and those at reviews, in order.
+        interval: merged facts.
+        score: under the objective of that step.
+        intensity: mean over the interval, gCO2/kWh.
+        objective: that was in force.
+        decision_s: time that deciding took, s.
+    """
+
+    decisions: tuple[Decision, ...]
+    interval: Interval
+    score: Score
+    intensity: float
+    objective: Objective
+    decision_s: float
+
+
+@dataclass
+class ControlLoop:
+    """Runs a controller on a cluster, one interval at a time.
+
+    Attributes:
+        controller: who decides; may be replaced between steps.
+        cluster: what is steered.
+        carbon: intensity over time, in the run's seconds.
+        profile: times and application.
+        objective: what is maximised; may be replaced between steps.
+        interval_s: length of a step, s.
+        pue: power usage effectiveness.
+        available: per GPU, whether it may be used.
+        intervals: the latest completed intervals.
+        on_decision: called with each decision before it is applied.
+    """
+
+    controller: Controller
+    cluster: Cluster
+    carbon: CarbonFeed
+    profile: Profile
+    objective: Objective
+    interval_s: float
+    pue: float
+    available: tuple[bool, ...]
+    intervals: list[Interval] = field(default_factory=list)
+    on_decision: Callable[[ControlState, Decision], None] | None = None
+
+    def state(self, partial: Interval | None = None) -> ControlState:
+        """What is known now."""
+        now = self.cluster.now
+        first = self.carbon.start_s
+        past = tuple(self.carbon.at(max(now - hours * 3600.0, first)) for hours in PAST_HOURS)
+        return ControlState(
+            time_s=now,
+            interval_s=self.interval_s,
+            hour_of_week=self.carbon.hour_of_week(now),
+            configuration=self.cluster.configuration,
+            intervals=tuple(self.intervals[-RATE_LAGS:]),
+            intensity=self.carbon.at(now),
+            intensity_past=past,
+            intensity_forecast=self.carbon.ahead(now, tuple(h * 3600.0 for h in FORECAST_HOURS)),
+            objective=self.objective,
+            available=self.available,
+            partial=partial,
+        )
+
+    def step(self) -> StepRecord:
+        """One interval: decide, apply, observe, with the early reviews that decisions ask for."""
+        start = self.cluster.now
+        end = start + self.interval_s
+        objective = self.objective
+        decisions: list[Decision] = []
+        parts: list[Interval] = []
+        spent = 0.0
+        while True:
+            state = self.state(parts[-1] if parts else None)
+            before = time.perf_counter()
+            decision = self.controller.decide(state)
+            spent += time.perf_counter() - before
+            decisions.append(decision)
+            if self.on_decision:
+                self.on_decision(state, decision)
+            self._apply(decision, state)
+            review = decision.review_after_s
+            now = self.cluster.now
+            until = end if review is None or now + review >= end else now + review
+            parts.append(self.cluster.observe(until))
+            if until >= end:
+                break
+        interval = Interval.merge(parts)
+        intensity = self.carbon.mean_over(start, end)
+        score = score_interval(interval, objective, intensity, self.profile.application, self.pue)
+        self.intervals.append(interval)
+        del self.intervals[:-RATE_LAGS]
+        return StepRecord(tuple(decisions), interval, score, intensity, objective, spent)
+
+    def _apply(self, decision: Decision, state: ControlState) -> None:
+        if decision.configuration.canonical == self.cluster.configuration.canonical:
+            return
+        rate = state.rates[0] if state.intervals else None
+        plan = plan_transition(
+            self.cluster.configuration, decision.configuration, self.profile, load_rps=rate
+        )
+        self.cluster.apply(plan)

@@ -1,0 +1,265 @@
+"""ClusterModel: everything a controller may know of a cluster beforehand, built once and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clover_rl.cache import cache_folder
+from clover_rl.cluster.choices import (
+    Catalogue,
+    base_configuration,
+    co2opt_configuration,
+    homogeneous_catalogue,
+)
+from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.cluster.histogram import quantile_ms
+from clover_rl.cluster.objective import BaseLine, Objective
+from clover_rl.cluster.planner import plan_transition
+from clover_rl.cluster.profile import Profile
+from clover_rl.simulation.fluid import TransitionCosts
+from clover_rl.simulation.physics import Physics
+from clover_rl.simulation.pruning import INTENSITIES, LOADS, SLA_MARGINS, TOLERANCE, WEIGHTS, prune
+from clover_rl.simulation.tables import (
+    GRID,
+    NODES,
+    REQUESTS,
+    TABLE_VERSION,
+    WARMUP,
+    Table,
+    build_table,
+    steady_counts,
+)
+
+__all__ = ["ClusterModel", "Prediction", "build_model"]
+
+Progress = Callable[[int, int], None]
+
+BASE_LOAD = 0.8
+"""Share of BASE's capacity at which its p95 becomes the SLA, unless a scenario states one."""
+
+
+class Prediction(NamedTuple):
+    """What the table says of a configuration under a load."""
+
+    p95_ms: float
+    power_w: float
+    accuracy: float
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class ClusterModel:
+    """A profile on a number of GPUs: catalogue, table and transition costs.
+
+    Attributes:
+        profile: the profile that the model believes.
+        gpus: number of GPUs.
+        catalogue: pruned configurations, in the order of the full catalogue.
+        table: their steady state.
+        costs: of the transitions between them.
+        sla_ms: bound on the p95, ms.
+        base: index of BASE in the catalogue.
+        co2opt: index of CO2OPT.
+        full_size: configurations before pruning.
+    """
+
+    profile: Profile
+    gpus: int
+    catalogue: Catalogue
+    table: Table
+    costs: TransitionCosts
+    sla_ms: float
+    base: int
+    co2opt: int
+    full_size: int
+
+    @cached_property
+    def baseline(self) -> BaseLine:
+        """BASE's energy and accuracy in closed form."""
+        return BaseLine.of(self.profile, self.gpus)
+
+    @cached_property
+    def physics(self) -> Physics:
+        """Laws of the profile."""
+        return Physics(self.profile)
+
+    def predict(self, configuration: ClusterConfiguration, rate: float) -> Prediction:
+        """Steady state of any configuration under a load in requests/s: from the table where it is there."""
+        index = self.catalogue.index(configuration)
+        if index is None:
+            return self._simulated(configuration, rate)
+        utilisation = rate / float(self.table.capacity[index])
+        grid = np.arange(GRID + 1) / GRID
+        row = min(utilisation, 1.0)
+        return Prediction(
+            p95_ms=float(np.interp(row, grid, self.table.p95_ms[index])) if utilisation < 1.0 else np.inf,
+            power_w=float(np.interp(row, grid, self.table.power_w[index])),
+            accuracy=float(np.interp(row, grid, self.table.accuracy[index])),
+            utilisation=utilisation,
+        )
+
+    def _simulated(self, configuration: ClusterConfiguration, rate: float) -> Prediction:
+        physics = self.physics
+        capacity = physics.capacity(configuration)
+        utilisation = rate / capacity if capacity else np.inf
+        point = physics.at(configuration, rate)
+        p95 = np.inf
+        if utilisation < NODES[-1]:
+            p95 = quantile_ms(steady_counts(physics, configuration, max(rate, 0.01 * capacity)), 0.95)
+        return Prediction(
+            p95_ms=float(p95),
+            power_w=physics.power_w(configuration, point),
+            accuracy=physics.accuracy(configuration, point),
+            utilisation=utilisation,
+        )
+
+
+def build_model(
+    profile: Profile,
+    gpus: int,
+    *,
+    sla_ms: float | None = None,
+    reference_g_per_kwh: float = 250.0,
+    penalty: tuple[float, float] = (0.1, 0.5),
+    progress: Progress | None = None,
+) -> ClusterModel:
+    """The model of a profile on some GPUs, from the cache where it is there.
+
+    Args:
+        profile: the profile.
+        gpus: number of GPUs.
+        sla_ms: bound on the p95; BASE's table p95 at 80 % of its capacity when left out.
+        reference_g_per_kwh, penalty: of the objective that decides what pruning keeps.
+        progress: called with (done, total) while the table is built.
+    """
+    full = homogeneous_catalogue(profile, gpus)
+    key = _key(profile, gpus, full, sla_ms, reference_g_per_kwh, penalty)
+    path = cache_folder() / "models" / f"{key[:40]}.npz"
+    stored = _read(path)
+    if stored is None:
+        stored = _compute(profile, gpus, full, sla_ms, reference_g_per_kwh, penalty, progress)
+        _write(path, stored)
+    catalogue = full.subset(stored["kept"])
+    base, co2opt = (
+        catalogue.index(make(profile, gpus)) for make in (base_configuration, co2opt_configuration)
+    )
+    assert base is not None
+    assert co2opt is not None
+    return ClusterModel(
+        profile=profile,
+        gpus=gpus,
+        catalogue=catalogue,
+        table=Table(stored["capacity"], stored["latency_ms"], stored["accuracy"], stored["power_w"]),
+        costs=TransitionCosts(stored["change_s"], stored["change_capacity"]),
+        sla_ms=float(stored["sla_ms"]),
+        base=base,
+        co2opt=co2opt,
+        full_size=len(full),
+    )
+
+
+Arrays = dict[str, NDArray[np.float64]]
+
+
+def _compute(
+    profile: Profile,
+    gpus: int,
+    full: Catalogue,
+    sla_ms: float | None,
+    reference: float,
+    penalty: tuple[float, float],
+    progress: Progress | None,
+) -> Arrays:
+    physics = Physics(profile)
+    table = build_table(physics, full.configurations, progress=progress)
+    keep = [full.index(make(profile, gpus)) for make in (base_configuration, co2opt_configuration)]
+    kept_always = [index for index in keep if index is not None]
+    if sla_ms is None:
+        grid = np.linspace(0.0, 1.0, GRID + 1)
+        sla_ms = float(np.interp(BASE_LOAD, grid, table.p95_ms[kept_always[0]]))
+    objective = Objective(
+        BaseLine.of(profile, gpus),
+        sla_ms,
+        reference_g_per_kwh=reference,
+        penalty_base=penalty[0],
+        penalty_slope=penalty[1],
+    )
+    kept = prune(table, objective, kept_always)
+    catalogue = full.subset(kept)
+    small = table.subset(kept)
+    duration, capacity = _costs(profile, physics, catalogue)
+    return {
+        "kept": kept,
+        "capacity": small.capacity,
+        "latency_ms": small.latency_ms,
+        "accuracy": small.accuracy,
+        "power_w": small.power_w,
+        "change_s": duration,
+        "change_capacity": capacity,
+        "sla_ms": np.array(sla_ms),
+    }
+
+
+def _costs(
+    profile: Profile, physics: Physics, catalogue: Catalogue
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    n = len(catalogue)
+    duration = np.zeros((n, n))
+    capacity = np.zeros((n, n))
+    for i, source in enumerate(catalogue.configurations):
+        for j, target in enumerate(catalogue.configurations):
+            plan = plan_transition(source, target, profile)
+            duration[i, j] = plan.duration_s
+            capacity[i, j] = min(physics.capacity(state) for state in set(plan.states()))
+    return duration, capacity
+
+
+def _key(
+    profile: Profile,
+    gpus: int,
+    full: Catalogue,
+    sla_ms: float | None,
+    reference: float,
+    penalty: tuple[float, float],
+) -> str:
+    content = {
+        "version": TABLE_VERSION,
+        "profile": profile.hash,
+        "gpus": gpus,
+        "catalogue": full.hash,
+        "nodes": NODES.tolist(),
+        "grid": [GRID, REQUESTS, WARMUP, TOLERANCE, list(SLA_MARGINS)],
+        "prune": [LOADS.tolist(), INTENSITIES.tolist(), WEIGHTS.tolist()],
+        "objective": [sla_ms, reference, list(penalty)],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
+        return None  # absent or cut short by a crash: made anew
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.tmp")
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
+    except OSError:
+        return  # a cache that cannot be written costs time, nothing else
