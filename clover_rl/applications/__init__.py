@@ -1,0 +1,1 @@
+"""Applications that ship with their models: a folder each, with the weights and what was measured on them."""
