@@ -9,7 +9,7 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["bits_of", "float_of", "key_of", "time_of"]
+__all__ = ["bits_of", "choose", "float_of", "key_of", "time_of"]
 
 _MAGNITUDE = 0x7FFF_FFFF_FFFF_FFFF
 
@@ -34,8 +34,21 @@ def _float_of(typing_context: Any, bits: Any) -> Any:
     return types.float64(types.int64), build
 
 
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _choose(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
+    """`yes` if the condition holds, else `no`, without a branch: a processor cannot guess who is next."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        chosen = builder.select(*arguments)
+        chosen.set_metadata("unpredictable", builder.module.add_metadata([]))
+        return chosen
+
+    return yes(types.boolean, yes, yes), build
+
+
 bits_of = cast(Callable[[Any], int], _bits_of)
 float_of = cast(Callable[[Any], float], _float_of)
+choose = cast(Callable[[Any, Any, Any], Any], _choose)
 
 
 @njit(cache=True)

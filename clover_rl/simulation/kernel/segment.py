@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from clover_rl.cluster.histogram import BINS
 from clover_rl.errors import InputError
-from clover_rl.simulation.kernel.loops import (
+from clover_rl.simulation.kernel.queue import (
     CONSTANT,
     EXPONENTIAL,
     LOGNORMAL,
+    Counts,
     run_assign,
     run_segment,
     run_steady,
@@ -58,7 +59,7 @@ class SegmentResult:
 
 
 def _times(values: ArrayLike, name: str, *, finite: bool) -> NDArray[np.float64]:
-    array = np.ascontiguousarray(values, np.float64)
+    array = np.require(values, np.float64, ["C", "W"])  # one type of array, so one compilation
     if array.ndim != 1 or np.isnan(array).any() or (finite and not np.isfinite(array).all()):
         raise InputError(
             f"{name} must be one row of {'finite ' if finite else ''}numbers, not shape {array.shape} with "
@@ -83,7 +84,7 @@ def _services(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _counts(histogram: NDArray[np.int64]) -> NDArray[np.int64]:
+def _checked(histogram: NDArray[np.int64]) -> NDArray[np.int64]:
     if histogram.shape != (BINS,) or histogram.dtype != np.int64 or not histogram.flags.c_contiguous:
         raise InputError(
             f"the histogram must be contiguous int64 ({BINS},), not {histogram.dtype} {histogram.shape}",
@@ -183,8 +184,8 @@ def simulate_segment(
     law, cvs, group = _law(service.size, jitter_cv, exponential)
     started, sums, timed_out = np.zeros(service.size, np.int64), np.zeros(2), np.zeros(1, np.int64)
     drawn, waiting = run_segment(
-        law, free, service, cvs, group, known, float(rate), float(start_s), float(end_s), float(timeout_s),
-        state.rng, started, _counts(histogram), sums, timed_out,
+        law, free, service, cvs, group, known, float(rate), (float(start_s), float(end_s), float(timeout_s)),
+        state.rng, Counts(started, _checked(histogram), sums, timed_out),
     )  # fmt: skip
     state.free_at_s, state.waiting_s = free, waiting
     return SegmentResult(given + int(drawn), int(timed_out[0]), started, float(sums[0]), float(sums[1]))
@@ -224,21 +225,9 @@ def simulate_steady(
             fix="give at least one instance and a rate > 0",
         )
     law, cvs, group = _law(service.size, jitter_cv, exponential)
-    started, sums = np.zeros(service.size, np.int64), np.zeros(2)
-    run_steady(
-        law,
-        service,
-        cvs,
-        group,
-        float(rate),
-        int(warmup),
-        int(requests),
-        rng,
-        started,
-        _counts(histogram),
-        sums,
-    )
-    return SegmentResult(requests, 0, started, float(sums[0]), float(sums[1]))
+    counts = Counts(np.zeros(service.size, np.int64), _checked(histogram), np.zeros(2), np.zeros(1, np.int64))
+    run_steady(law, service, cvs, group, float(rate), int(warmup), int(requests), rng, counts)
+    return SegmentResult(requests, 0, counts.started, float(counts.sums[0]), float(counts.sums[1]))
 
 
 def assign(
@@ -265,4 +254,5 @@ def assign(
             where=_WHERE,
             fix="give one of each per instance, at least one, and arrivals >= 0",
         )
-    return run_assign(free, service, arrivals)
+    served: NDArray[np.int64] = run_assign(free.copy(), service, arrivals)
+    return served

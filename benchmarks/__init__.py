@@ -1,0 +1,1 @@
+"""Benchmarks: how fast the rooms are, measured by `python -m benchmarks`."""
