@@ -53,7 +53,7 @@ def shared_data() -> Path:
     """Real traces and measurements, which lie beside the repository and are not part of it."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"the real traces and measurements are not here: {folder.name} beside the repository")
+        pytest.skip("no real traces and measurements here: ../shared/data does not exist")
     return folder
 
 
