@@ -16,8 +16,13 @@ from clover_rl.cluster.transition import TransitionPlan
 from clover_rl.control.controller import Controller, Decision
 from clover_rl.control.scoring import Score, score_interval
 from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS, ControlState
+from clover_rl.signals.feeds import CarbonFeed
 
-__all__ = ["CarbonFeed", "Cluster", "ControlLoop", "StepRecord"]
+__all__ = ["Cluster", "ControlLoop", "StepRecord"]
+
+
+_PAST_S = tuple(hours * 3600.0 for hours in PAST_HOURS)
+_FORECAST_S = tuple(hours * 3600.0 for hours in FORECAST_HOURS)
 
 
 class Cluster(Protocol):
@@ -39,31 +44,6 @@ class Cluster(Protocol):
 
     def observe(self, until: float) -> Interval:
         """Wait for `until` and report the interval since the last call."""
-        ...
-
-
-class CarbonFeed(Protocol):
-    """A carbon signal as the loop needs it; `TraceSignal` is one."""
-
-    def at(self, t: float) -> float:
-        """Intensity at a time, gCO2/kWh."""
-        ...
-
-    def mean_over(self, t0: float, t1: float) -> float:
-        """Mean intensity over a time, gCO2/kWh."""
-        ...
-
-    def ahead(self, issued: float, horizons_s: tuple[float, ...]) -> tuple[float, ...]:
-        """Forecast issued at a time, at some horizons."""
-        ...
-
-    def hour_of_week(self, t: float) -> float:
-        """Local hour of the week."""
-        ...
-
-    @property
-    def start_s(self) -> float:
-        """First time covered."""
         ...
 
 
@@ -119,8 +99,6 @@ class ControlLoop:
     def state(self, partial: Interval | None = None) -> ControlState:
         """What is known now."""
         now = self.cluster.now
-        first = self.carbon.start_s
-        past = tuple(self.carbon.at(max(now - hours * 3600.0, first)) for hours in PAST_HOURS)
         return ControlState(
             time_s=now,
             interval_s=self.interval_s,
@@ -128,12 +106,22 @@ class ControlLoop:
             configuration=self.cluster.configuration,
             intervals=tuple(self.intervals[-RATE_LAGS:]),
             intensity=self.carbon.at(now),
-            intensity_past=past,
-            intensity_forecast=self.carbon.ahead(now, tuple(h * 3600.0 for h in FORECAST_HOURS)),
+            intensity_past=self.carbon.past(now, _PAST_S),
+            intensity_forecast=self.carbon.ahead(now, _FORECAST_S),
             objective=self.objective,
             available=self.available,
             partial=partial,
         )
+
+    def warm_up(self) -> Interval:
+        """One interval without a decision, so that the first decision has seen some load; not scored."""
+        interval = self.cluster.observe(self.cluster.now + self.interval_s)
+        self._remember(interval)
+        return interval
+
+    def _remember(self, interval: Interval) -> None:
+        self.intervals.append(interval)
+        del self.intervals[:-RATE_LAGS]
 
     def step(self) -> StepRecord:
         """One interval: decide, apply, observe, with the early reviews that decisions ask for."""
@@ -161,8 +149,7 @@ class ControlLoop:
         interval = Interval.merge(parts)
         intensity = self.carbon.mean_over(start, end)
         score = score_interval(interval, objective, intensity, self.profile.application, self.pue)
-        self.intervals.append(interval)
-        del self.intervals[:-RATE_LAGS]
+        self._remember(interval)
         return StepRecord(tuple(decisions), interval, score, intensity, objective, spent)
 
     def _apply(self, decision: Decision, state: ControlState) -> None:

@@ -23,7 +23,7 @@ TABLE_VERSION = 1
 NODES = np.array(
     [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.66, 0.72, 0.77, 0.81, 0.85, 0.88, 0.91, 0.935, 0.955, 0.97, 0.98]
 )
-"""Utilisations at which the kernel is run; above the last one a queue finds no steady state in an interval."""
+"""Utilisations at which the kernel is run; above the last one a queue finds no steady state in time."""
 
 GRID = 128
 """Steps of the uniform utilisation grid, 0 to 1, on which a lookup needs no search."""

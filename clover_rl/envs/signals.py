@@ -1,0 +1,145 @@
+"""EpisodeSignals: the carbon and the load of one episode or window, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS
+from clover_rl.envs.scenario import Scenario
+from clover_rl.errors import InputError
+from clover_rl.signals import (
+    TEST_ZONES,
+    TRAIN_ZONES,
+    TraceSignal,
+    forecast_matrix,
+    generate_carbon,
+    generate_load,
+    scale_to_peak,
+)
+from clover_rl.signals.feeds import CarbonFeed, LoadFeed
+
+__all__ = ["LEAD_S", "EpisodeSignals", "SignalArrays", "Split", "draw_signals", "sample_signals"]
+
+Split = Literal["train", "test"]
+
+LEAD_S = 86_400.0
+"""History before an episode's first decision, in seconds of the signals: the observation looks back a day."""
+_HOUR_S = 3600.0
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSignals:
+    """Carbon and load over one episode.
+
+    Attributes:
+        carbon: gCO2/kWh over the signals' own time, its forecaster set.
+        load: requests/s over the signals' own time, scaled to the cluster.
+        start: first decision, in the signals' time.
+        load_factor: what the load as generated or read was multiplied by.
+    """
+
+    carbon: TraceSignal
+    load: TraceSignal
+    start: float
+    load_factor: float = 1.0
+
+    def feeds(self, time_scale: float) -> tuple[CarbonFeed, LoadFeed]:
+        """Both as a run sees them whose second 0 is the first decision."""
+        return CarbonFeed(self.carbon, self.start, time_scale), LoadFeed(self.load, self.start, time_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalArrays:
+    """Signals sampled at the steps of an episode; T steps.
+
+    Attributes:
+        intensity: at decisions, shape (T + 1,).
+        past: at the ages PAST_HOURS, shape (T + 1, 3).
+        forecast: at the horizons FORECAST_HOURS, shape (T + 1, 4).
+        mean_intensity: over each interval, shape (T,).
+        hour_of_week: at decisions, shape (T + 1,).
+        rate: mean over each interval, the RATE_LAGS ones before the episode first, shape (RATE_LAGS + T,).
+    """
+
+    intensity: Floats
+    past: Floats
+    forecast: Floats
+    mean_intensity: Floats
+    hour_of_week: Floats
+    rate: Floats
+
+
+def draw_signals(
+    scenario: Scenario, base_capacity: float, split: Split, days: float, rng: np.random.Generator
+) -> EpisodeSignals:
+    """Generated signals of one episode.
+
+    Training draws from five grids and far beyond them, and load shapes at random; testing draws from the two
+    grids that training never sees, as they are. Training also moves the load's peak to 0.7 to 1.15 of the
+    scenario's, so that a policy does not rely on it.
+
+    Args:
+        scenario: kinds, scales and forecast.
+        base_capacity: BASE's capacity, requests/s.
+        split: "train" or "test".
+        days: length after the lead, in days of the signals.
+        rng: draws everything.
+
+    Raises:
+        InputError: no such split.
+    """
+    if split not in ("train", "test"):
+        raise InputError(f"unknown split `{split}`", fix="use train or test")
+    train = split == "train"
+    total = days + LEAD_S / 86_400.0 + 2.0 / 24.0
+    carbon = generate_carbon(
+        rng,
+        days=total,
+        zones=TRAIN_ZONES if train else TEST_ZONES,
+        randomise=train,
+        kind=scenario.carbon.kind,
+    )
+    shape = generate_load(
+        rng,
+        days=total,
+        bin_s=scenario.load.bin_s,
+        randomise=True,
+        start_hour_of_week=carbon.hour_of_week(0.0),
+    )
+    peak = scenario.load.peak_share * base_capacity
+    if train:
+        peak *= float(rng.uniform(0.7, 1.15))
+    load, factor = scale_to_peak(shape, peak)
+    carbon = carbon.with_forecaster(scenario.forecaster(rng))
+    return EpisodeSignals(carbon, load, LEAD_S, factor)
+
+
+def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> SignalArrays:
+    """Signals at the steps of an episode.
+
+    Raises:
+        SignalEndError: they end before the episode does.
+    """
+    step = scenario.interval_s * scenario.time_scale
+    edges = signals.start + step * np.arange(steps + 1)
+    carbon = signals.carbon
+    first = carbon.start_s
+    past = np.stack(
+        [carbon.values_at(np.maximum(edges - hours * _HOUR_S, first)) for hours in PAST_HOURS], axis=-1
+    )
+    horizons = np.array(FORECAST_HOURS) * _HOUR_S
+    lags = signals.start + step * np.arange(-RATE_LAGS, steps + 1)
+    return SignalArrays(
+        intensity=carbon.values_at(edges),
+        past=past,
+        forecast=forecast_matrix(carbon, carbon.forecaster, edges, horizons),
+        mean_intensity=carbon.means_between(edges),
+        hour_of_week=carbon.hours_of_week(edges),
+        rate=signals.load.means_between(lags),
+    )
