@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint format type pytest slow bench clean
+.PHONY: install demo test lint format type pytest slow bench protos clean
 
 install: $(STAMP)
 
@@ -39,6 +39,10 @@ slow: install
 # make bench, or make bench ONLY=kernel|tables|env|train|serving
 bench: install
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+# The stubs beside the .proto files are committed; run this after changing one.
+protos: install
+	$(BIN)/python -m clover_rl.serving.protocol.generate
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
