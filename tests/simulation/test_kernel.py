@@ -289,7 +289,7 @@ def test_mean_wait_of_m_d_1(load: float, millions: int) -> None:
 
 
 @pytest.mark.parametrize("servers", [2, 4, 8])
-@pytest.mark.parametrize(("load", "millions"), [(0.5, 4), (0.8, 10), (0.9, 40)])
+@pytest.mark.parametrize(("load", "millions"), [(0.5, 20), (0.8, 10), (0.9, 40)])
 def test_mean_wait_of_erlang_c(servers: int, load: float, millions: int) -> None:
     offered = load * servers
     busy = offered**servers / math.factorial(servers) / (1 - load)
@@ -342,10 +342,36 @@ def test_importing_the_kernel_compiles_nothing() -> None:
         {"arrivals_s": np.array([3.0, 2.0])},
         {"arrivals_s": np.array([25.0])},
         {"histogram": np.zeros(3, np.int64)},
+        {"state": QueueState(np.zeros(2), np.empty(0), np.zeros(4, np.uint32))},
+        {"state": QueueState(np.zeros(2), np.array([0.5]), seed_state(0))},
+        {"state": QueueState(np.array([0.0, math.nan]), np.empty(0), seed_state(0))},
     ],
 )
 def test_senseless_input_is_refused(change: dict[str, object]) -> None:
     state = QueueState(np.zeros(2), np.empty(0), seed_state(0))
-    usual = {"service_s": np.ones(2), "start_s": 0.0, "end_s": 20.0, "rate": 1.0, "histogram": counts()}
+    usual = {
+        "state": state,
+        "service_s": np.ones(2),
+        "start_s": 0.0,
+        "end_s": 20.0,
+        "rate": 1.0,
+        "histogram": counts(),
+    }
     with pytest.raises(InputError, match="event kernel"):
-        simulate_segment(state, **{**usual, **change})  # type: ignore[arg-type]
+        simulate_segment(**{**usual, **change})  # type: ignore[arg-type]
+
+
+def test_a_steady_state_needs_instances_a_rate_and_whole_counts() -> None:
+    for service, rate, requests in ((np.empty(0), 1.0, 5), (np.ones(1), 0.0, 5), (np.ones(1), 1.0, -5)):
+        with pytest.raises(InputError, match="event kernel"):
+            simulate_steady(service, rate, requests, seed_state(0), counts())
+    with pytest.raises(InputError, match="negative arrival"):
+        assign(np.array([-1.0]), np.ones(1), np.zeros(1))
+
+
+def test_warmup_is_served_but_not_counted() -> None:
+    bins = counts()
+    result = simulate_steady(np.full(3, 0.5), 4.0, 1001, seed_state(4), bins, jitter_cv=0.1, warmup=333)
+    assert (result.arrived, result.started.sum(), bins.sum()) == (1001, 1001, 1001)
+    everything = simulate_steady(np.full(3, 0.5), 4.0, 1334, seed_state(4), counts(), jitter_cv=0.1)
+    assert everything.latency_sum_s > result.latency_sum_s

@@ -94,6 +94,16 @@ def _checked(histogram: NDArray[np.int64]) -> NDArray[np.int64]:
     return histogram
 
 
+def _generator(rng: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    if rng.shape != (4,) or rng.dtype != np.uint64 or not rng.flags.writeable:
+        raise InputError(
+            f"the generator state must be writable uint64 (4,), not {rng.dtype} {rng.shape}",
+            where=_WHERE,
+            fix="make one with seed_state",
+        )
+    return rng
+
+
 def _law(
     n: int, jitter_cv: NDArray[np.float64] | float, exponential: bool
 ) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
@@ -162,6 +172,12 @@ def simulate_segment(
         raise InputError(
             f"no segment from {start_s} s to {end_s} s", where=_WHERE, fix="give 0 <= start <= end"
         )
+    if known.size and known[-1] > start_s:
+        raise InputError(
+            f"a request waits since {known[-1]} s, after the segment's start at {start_s} s",
+            where=_WHERE,
+            fix="give it among the arrivals",
+        )
     if np.isnan(timeout_s) or timeout_s < 0:
         raise InputError(f"a timeout of {timeout_s} s", where=_WHERE, fix="give one >= 0, infinity for none")
     given = 0
@@ -185,7 +201,7 @@ def simulate_segment(
     started, sums, timed_out = np.zeros(service.size, np.int64), np.zeros(2), np.zeros(1, np.int64)
     drawn, waiting = run_segment(
         law, free, service, cvs, group, known, float(rate), (float(start_s), float(end_s), float(timeout_s)),
-        state.rng, Counts(started, _checked(histogram), sums, timed_out),
+        _generator(state.rng), Counts(started, _checked(histogram), sums, timed_out),
     )  # fmt: skip
     state.free_at_s, state.waiting_s = free, waiting
     return SegmentResult(given + int(drawn), int(timed_out[0]), started, float(sums[0]), float(sums[1]))
@@ -218,6 +234,10 @@ def simulate_steady(
         InputError: a shape, a time or a rate that makes no sense.
     """
     service = _services(service_s)
+    if requests < 0 or warmup < 0:
+        raise InputError(
+            f"{requests} requests after {warmup}", where=_WHERE, fix="give numbers of requests that are >= 0"
+        )
     if not service.size or not 0 < rate < np.inf:
         raise InputError(
             f"{service.size} instances at {rate} requests/s have no steady state",
@@ -226,8 +246,8 @@ def simulate_steady(
         )
     law, cvs, group = _law(service.size, jitter_cv, exponential)
     counts = Counts(np.zeros(service.size, np.int64), _checked(histogram), np.zeros(2), np.zeros(1, np.int64))
-    run_steady(law, service, cvs, group, float(rate), int(warmup), int(requests), rng, counts)
-    return SegmentResult(requests, 0, counts.started, float(counts.sums[0]), float(counts.sums[1]))
+    run_steady(law, service, cvs, group, float(rate), int(warmup), int(requests), _generator(rng), counts)
+    return SegmentResult(int(requests), 0, counts.started, float(counts.sums[0]), float(counts.sums[1]))
 
 
 def assign(

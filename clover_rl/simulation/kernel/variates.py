@@ -51,6 +51,7 @@ def _mixed(word: int) -> int:
 
 def seed_state(seed: int) -> NDArray[np.uint64]:
     """Generator state from a seed: (state, gamma) of the arrivals, then of the services, shape (4,)."""
+    seed = int(seed)  # a NumPy integer would overflow
     words = [_mixed((seed * _GOLDEN + (i + 1) * _GOLDEN) & _WORD) for i in range(4)]
     words = [_mixed(word ^ (seed & _WORD)) for word in words]
     for i in (1, 3):
