@@ -49,9 +49,11 @@ class EpisodeSignals:
     start: float
     load_factor: float = 1.0
 
-    def feeds(self, time_scale: float) -> tuple[CarbonFeed, LoadFeed]:
-        """Both as a run sees them whose second 0 is the first decision."""
-        return CarbonFeed(self.carbon, self.start, time_scale), LoadFeed(self.load, self.start, time_scale)
+    def feeds(self, scenario: Scenario, warm_up: int = 0) -> tuple[CarbonFeed, LoadFeed]:
+        """Both as a run sees them that decides for the first time after `warm_up` intervals."""
+        scale = scenario.time_scale
+        zero = self.start - warm_up * scenario.interval_s * scale
+        return CarbonFeed(self.carbon, zero, scale), LoadFeed(self.load, zero, scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""Margins of controllers that trust the table, tuned on training windows only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from clover_rl.agents.references import OracleController
+from clover_rl.agents.runs import run_controller, summarise
+from clover_rl.agents.search import SearchController
+from clover_rl.cache import cache_folder
+from clover_rl.control.controller import Controller
+from clover_rl.envs.scenario import Scenario
+from clover_rl.envs.signals import EpisodeSignals, draw_signals
+from clover_rl.simulation.model import ClusterModel
+
+__all__ = ["MARGINS", "tuned_margin"]
+
+MARGINS = (0.0, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3)
+"""Margins tried, as shares of the load."""
+WINDOWS = 3
+DAYS = 1.0
+SEED = 90_000
+
+
+def oracle_for(
+    scenario: Scenario, model: ClusterModel, signals: EpisodeSignals, margin: float
+) -> OracleController:
+    """The oracle of a window."""
+    carbon, load = signals.feeds(scenario, warm_up=1)
+    return OracleController(model, carbon=carbon, load=load, timeout_s=scenario.timeout_s, margin=margin)
+
+
+def search_for(
+    scenario: Scenario, model: ClusterModel, signals: EpisodeSignals, margin: float
+) -> SearchController:
+    """The search controller; it does not look at the signals."""
+    return SearchController(model, timeout_s=scenario.timeout_s, margin=margin)
+
+
+MAKERS: dict[str, Callable[[Scenario, ClusterModel, EpisodeSignals, float], Controller]] = {
+    "oracle": oracle_for,
+    "search": search_for,
+}
+
+
+def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
+    """The margin of the highest mean event-level objective over training windows and the reported weights.
+
+    Args:
+        scenario, model: what is controlled.
+        kind: "oracle" or "search".
+    """
+    content = [
+        model.catalogue.hash,
+        model.profile.hash,
+        model.sla_ms,
+        scenario.model_dump(mode="json"),
+        [kind, WINDOWS, DAYS, SEED, MARGINS],
+    ]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
+    path = cache_folder() / "margins" / f"{key}.json"
+    try:
+        return float(json.loads(path.read_text())["margin"])
+    except (OSError, ValueError, KeyError):
+        pass
+    steps = round(DAYS * 86_400.0 / (scenario.interval_s * scenario.time_scale))
+    totals = np.zeros(len(MARGINS))
+    for window in range(WINDOWS):
+        rng = np.random.default_rng([SEED, window])
+        signals = draw_signals(scenario, model.baseline.capacity, "train", DAYS, rng)
+        for w in scenario.weights.evaluate:
+            for index, margin in enumerate(MARGINS):
+                controller = MAKERS[kind](scenario, model, signals, margin)
+                records = run_controller(
+                    scenario, model, controller, signals, steps=steps, w=w, seed=SEED + window
+                )
+                totals[index] += summarise(records, model).objective
+    margin = MARGINS[int(totals.argmax())]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"margin": margin, "objectives": totals.tolist()}))
+    except OSError:
+        pass
+    return margin

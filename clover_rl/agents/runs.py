@@ -1,0 +1,145 @@
+"""One controller over one window at event level, and what it achieved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.control.controller import Controller
+from clover_rl.control.loop import ControlLoop, StepRecord
+from clover_rl.control.scoring import score_interval
+from clover_rl.envs.scenario import Scenario
+from clover_rl.envs.signals import EpisodeSignals
+from clover_rl.simulation.cluster import SimulatedCluster
+from clover_rl.simulation.model import ClusterModel
+
+__all__ = ["RunResult", "run_controller", "summarise"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a controller achieved over a window.
+
+    Attributes:
+        objective: mean objective per interval, transitions included.
+        carbon_g_per_request: gCO2 per answered request, PUE included.
+        base_carbon_g_per_request: BASE's in closed form at the same intensities, for the arrived requests.
+        accuracy: request-weighted.
+        accuracy_loss: share of BASE's accuracy lost.
+        p95_over_sla: mean over intervals with arrivals, each capped at 10.
+        sla_held: share of intervals with arrivals in which p95 <= SLA.
+        transitions: changes of configuration.
+        live_trials: configurations deployed only to try them.
+        decision_us: mean time of a decision, microseconds.
+        requests, answered, timed_out: counts.
+    """
+
+    objective: float
+    carbon_g_per_request: float
+    base_carbon_g_per_request: float
+    accuracy: float
+    accuracy_loss: float
+    p95_over_sla: float
+    sla_held: float
+    transitions: int
+    live_trials: int
+    decision_us: float
+    requests: int
+    answered: int
+    timed_out: int
+
+
+def run_controller(
+    scenario: Scenario,
+    model: ClusterModel,
+    controller: Controller,
+    signals: EpisodeSignals,
+    *,
+    steps: int,
+    w: float,
+    seed: int,
+    start_at: ClusterConfiguration | None = None,
+) -> list[StepRecord]:
+    """Run a controller through a window at event level, after one interval of warm-up.
+
+    Everyone starts with BASE (or `start_at`) and meets the same signals and the same seed of arrivals.
+
+    Raises:
+        SignalEndError: the signals are shorter than the window.
+    """
+    carbon, load = signals.feeds(scenario, warm_up=1)
+    first = start_at or model.catalogue[model.base]
+    cluster = SimulatedCluster(
+        model.profile,
+        first,
+        load,
+        seed=seed,
+        timeout_s=scenario.timeout_s,
+        physics=model.physics,
+    )
+    loop = ControlLoop(
+        controller=controller,
+        cluster=cluster,
+        carbon=carbon,
+        profile=model.profile,
+        objective=scenario.objective(model, w),
+        interval_s=scenario.interval_s,
+        pue=scenario.pue,
+        available=(True,) * model.gpus,
+    )
+    controller.reset(seed)
+    loop.warm_up()
+    return [loop.step() for _ in range(steps)]
+
+
+def rescored(
+    records: Sequence[StepRecord], scenario: Scenario, model: ClusterModel, w: float
+) -> list[StepRecord]:
+    """The same run under another weight: only for controllers that do not look at it."""
+    objective = scenario.objective(model, w)
+    application = model.profile.application
+    return [
+        replace(
+            record,
+            objective=objective,
+            score=score_interval(record.interval, objective, record.intensity, application, scenario.pue),
+        )
+        for record in records
+    ]
+
+
+def summarise(records: Sequence[StepRecord], model: ClusterModel, live_trials: int = 0) -> RunResult:
+    """Totals of a run."""
+    intervals = [record.interval for record in records]
+    answered: dict[str, int] = {}
+    for interval in intervals:
+        for name, count in interval.answered.items():
+            answered[name] = answered.get(name, 0) + count
+    count = sum(answered.values())
+    requests = sum(interval.arrived for interval in intervals)
+    accuracy = model.profile.application.accuracy_of(answered)
+    held = [record.score.sla_held for record in records if record.score.sla_held is not None]
+    ratios = [
+        min(record.score.p95_ms / record.objective.sla_ms, 10.0)
+        for record in records
+        if record.interval.arrived
+    ]
+    decided = sum(len(record.decisions) for record in records)
+    return RunResult(
+        objective=float(np.mean([record.score.reward for record in records])),
+        carbon_g_per_request=sum(record.score.carbon_g for record in records) / max(count, 1),
+        base_carbon_g_per_request=sum(record.score.base_carbon_g for record in records) / max(requests, 1),
+        accuracy=accuracy,
+        accuracy_loss=1.0 - accuracy / model.baseline.accuracy,
+        p95_over_sla=float(np.mean(ratios)) if ratios else 0.0,
+        sla_held=float(np.mean(held)) if held else 1.0,
+        transitions=sum(len(interval.plans) for interval in intervals),
+        live_trials=live_trials,
+        decision_us=1e6 * sum(record.decision_s for record in records) / max(decided, 1),
+        requests=requests,
+        answered=count,
+        timed_out=sum(interval.timed_out for interval in intervals),
+    )
