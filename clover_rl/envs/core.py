@@ -242,35 +242,45 @@ class EnvironmentCore:
             "sla_held": fluid.p95_ms <= self.objective.sla_ms,
         }
 
-    def all_rewards(self, rate: Floats | None = None) -> Floats:
+    def all_rewards(self, margin: Floats | None = None) -> Floats:
         """Reward of every action in the present interval of every row, from the table, shape (n, actions).
 
         Hindsight: it uses the interval's own load and intensity. For training targets and references, never
         for an observation.
 
         Args:
-            rate: loads to assume instead, requests/s, shape (n,).
+            margin: read the p95 at loads higher by this share; several margins, shape (k,) or (n, k), are
+                averaged.
         """
         rows = np.arange(self.n)
-        choices = np.broadcast_to(np.arange(len(self.model.catalogue)), (self.n, len(self.model.catalogue)))
-        load = self.rate[rows, self.t + RATE_LAGS] if rate is None else rate
-        fluid = fluid_step(
+        load = self.rate[rows, self.t + RATE_LAGS][:, None]
+        choices = np.arange(len(self.model.catalogue))[None, :]
+        facts = self._fluid_at(choices, load)
+        margins = np.atleast_2d(np.zeros(1) if margin is None else margin)
+        total = np.zeros(1)
+        for column in range(margins.shape[1]):
+            careful = margins[:, column][:, None]
+            p95 = self._fluid_at(choices, load * (1.0 + careful)).p95_ms if careful.any() else facts.p95_ms
+            terms = self.objective.terms(
+                energy_j=facts.energy_j,
+                intensity=self.mean_intensity[rows, self.t][:, None],
+                arrived=load * self.scenario.interval_s,
+                duration_s=self.scenario.interval_s,
+                accuracy=facts.accuracy,
+                p95_ms=p95,
+                w=self.w[:, None],
+            )
+            total = total + terms.total / margins.shape[1]
+        return total
+
+    def _fluid_at(self, choices: NDArray[np.intp], load: Floats) -> FluidStep:
+        return fluid_step(
             self.model.table,
             self.model.costs,
             self.action[:, None],
             choices,
-            load[:, None],
+            load,
             self.queued[:, None],
             self.scenario.interval_s,
             self.scenario.timeout_s,
         )
-        terms = self.objective.terms(
-            energy_j=fluid.energy_j,
-            intensity=self.mean_intensity[rows, self.t][:, None],
-            arrived=(load * self.scenario.interval_s)[:, None],
-            duration_s=self.scenario.interval_s,
-            accuracy=fluid.accuracy,
-            p95_ms=fluid.p95_ms,
-            w=self.w[:, None],
-        )
-        return terms.total

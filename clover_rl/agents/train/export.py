@@ -1,0 +1,159 @@
+"""export_run: an SB3 model as a bundle, with vectors met on policy."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sb3_contrib import MaskablePPO
+
+from clover_rl.agents.bundle import Bundle, Parity, pack_bundle
+from clover_rl.agents.train.actor import logits
+from clover_rl.agents.train.trainer import versions
+from clover_rl.envs.core import EnvironmentCore
+from clover_rl.envs.scenario import Scenario, load_scenario
+from clover_rl.errors import InputError
+from clover_rl.simulation.model import ClusterModel
+
+__all__ = ["export_model", "export_run"]
+
+VECTORS = 1000
+LOWEST = -1e9
+"""Logit of a masked action; finite, so that differences stay numbers."""
+
+
+class _Exported(torch.nn.Module):
+    """scale (inside the observation) -> actor -> mask; no distributions, which the exporter cannot trace."""
+
+    def __init__(self, model: MaskablePPO) -> None:
+        super().__init__()
+        self.layers = model.policy.mlp_extractor.policy_net
+        self.head = model.policy.action_net
+
+    def forward(self, observation: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        raw = self.head(self.layers(observation))
+        return torch.where(mask, raw, LOWEST)
+
+
+def _to_onnx(model: MaskablePPO, size: int, actions: int) -> bytes:
+    batch = torch.export.Dim("batch")
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it reports libraries that are rightly absent
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            program = torch.onnx.export(
+                _Exported(model).eval(),
+                (torch.zeros(2, size), torch.ones(2, actions, dtype=torch.bool)),
+                dynamo=True,
+                external_data=False,
+                input_names=["observation", "mask"],
+                output_names=["logits"],
+                dynamic_shapes=({0: batch}, {0: batch}),
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    proto = program.model_proto
+    proto.ClearField("metadata_props")
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # the exporter writes stack traces with paths of this machine
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    return bytes(proto.SerializeToString())
+
+
+def record_parity(model: MaskablePPO, scenario: Scenario, cluster: ClusterModel, seed: int) -> Parity:
+    """Vectors met on policy, masks included that a lost GPU brings; logits and actions of the SB3 model."""
+    rows = 20
+    core = EnvironmentCore(scenario, cluster, rows, split="train", fidelity="table", w=None, days=None)
+    rng = np.random.default_rng([seed, 1])
+    for row in range(rows):
+        core.reset_row(row, np.random.default_rng([seed, 2, row]))
+    core.t[:] = rng.integers(0, max(core.steps - VECTORS // rows - 1, 1), rows)
+    observations: list[NDArray[np.float32]] = []
+    masks: list[NDArray[np.bool_]] = []
+    chosen: list[NDArray[np.int64]] = []
+    while sum(map(len, observations)) < VECTORS:
+        core.available[:] = rng.integers(1, cluster.gpus + 1, rows) if len(masks) % 10 == 9 else cluster.gpus
+        seen, mask = core.observe(), core.masks()
+        action, _ = model.predict(seen, deterministic=True, action_masks=mask)
+        observations.append(seen)
+        masks.append(mask)
+        chosen.append(np.asarray(action, np.int64))
+        facts = core.step(action, np.arange(rows))
+        for row in np.flatnonzero(facts["truncated"]).tolist():
+            core.reset_row(row, np.random.default_rng([seed, 3, row, len(masks)]))
+    stacked, mask = np.concatenate(observations)[:VECTORS], np.concatenate(masks)[:VECTORS]
+    with torch.no_grad():
+        raw = logits(model.policy, torch.from_numpy(stacked)).numpy()
+    return Parity(stacked, mask, np.where(mask, raw, np.float32(LOWEST)), np.concatenate(chosen)[:VECTORS])
+
+
+def export_model(
+    model: MaskablePPO,
+    scenario: Scenario,
+    out: Path,
+    *,
+    name: str,
+    training: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> Bundle:
+    """Write a bundle of an SB3 model and replay it.
+
+    Raises:
+        BundleError: the exported network does not do what the model does.
+        InputError: the model is not for this scenario.
+    """
+    cluster = scenario.model()
+    codec, actions = scenario.observation_codec(cluster), scenario.action_codec(cluster)
+    size = model.observation_space.shape
+    if size != (codec.size,) or getattr(model.action_space, "n", None) != len(cluster.catalogue):
+        raise InputError(
+            f"the model has {size} observations and {model.action_space}, the scenario "
+            f"`{scenario.name}` has {codec.size} and {len(cluster.catalogue)} actions",
+            fix="export with the scenario it was trained on",
+        )
+    parity = record_parity(model, scenario, cluster, seed)
+    manifest = {
+        "name": name,
+        "scenario": scenario.model_dump(mode="json"),
+        "application": cluster.profile.application.name,
+        "gpu": cluster.profile.gpu.name,
+        "gpus": cluster.gpus,
+        "profile": cluster.profile.name,
+        "profile_hash": cluster.profile.hash,
+        "observation": codec.to_dict(),
+        "actions": actions.to_dict(),
+        "training": training or {},
+        "versions": versions(),
+    }
+    network = _to_onnx(model, codec.size, len(cluster.catalogue))
+    return pack_bundle(out, manifest, network, parity)
+
+
+def export_run(run: Path, out: Path, *, name: str | None = None) -> Bundle:
+    """Write a bundle of a run folder that `train` made.
+
+    Raises:
+        InputError: not a run folder.
+        BundleError: see export_model.
+    """
+    path = run / "model.zip"
+    if not path.is_file() or not (run / "scenario.yaml").is_file():
+        raise InputError("is no run folder of `clover-rl train`", where=str(run), fix="name its --out folder")
+    scenario = load_scenario(run / "scenario.yaml")
+    record = json.loads((run / "training.json").read_text())
+    record.pop("history", None)
+    model = MaskablePPO.load(path, device="cpu")
+    return export_model(model, scenario, out, name=name or out.stem, training=record)
