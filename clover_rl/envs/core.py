@@ -15,7 +15,6 @@ from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.signals import Split, draw_signals, sample_signals
 from clover_rl.errors import InputError
-from clover_rl.signals.feeds import LoadFeed
 from clover_rl.simulation.cluster import SimulatedCluster
 from clover_rl.simulation.fluid import FluidStep, fluid_step
 from clover_rl.simulation.model import ClusterModel
@@ -114,7 +113,7 @@ class EnvironmentCore:
         steady = self._fluid(np.array([model.base]), np.array([row]), lag=1)
         self.p95[row], self.queued[row] = steady.p95_ms[0], steady.queued[0]
         if self.fidelity == "event":
-            feed = LoadFeed(signals.load, signals.start, scenario.time_scale)
+            _, feed = signals.feeds(scenario)
             self.clusters[row] = SimulatedCluster(
                 model.profile,
                 model.catalogue[model.base],

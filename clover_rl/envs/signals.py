@@ -40,20 +40,25 @@ class EpisodeSignals:
     Attributes:
         carbon: gCO2/kWh over the signals' own time, its forecaster set.
         load: requests/s over the signals' own time, scaled to the cluster.
-        start: first decision, in the signals' time.
+        start: first decision, in the carbon signal's time.
+        load_start: the same moment in the load signal's time.
         load_factor: what the load as generated or read was multiplied by.
     """
 
     carbon: TraceSignal
     load: TraceSignal
     start: float
+    load_start: float
     load_factor: float = 1.0
 
     def feeds(self, scenario: Scenario, warm_up: int = 0) -> tuple[CarbonFeed, LoadFeed]:
         """Both as a run sees them that decides for the first time after `warm_up` intervals."""
         scale = scenario.time_scale
-        zero = self.start - warm_up * scenario.interval_s * scale
-        return CarbonFeed(self.carbon, zero, scale), LoadFeed(self.load, zero, scale)
+        lead = warm_up * scenario.interval_s * scale
+        return (
+            CarbonFeed(self.carbon, self.start - lead, scale),
+            LoadFeed(self.load, self.load_start - lead, scale),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,8 @@ class SignalArrays:
         forecast: at the horizons FORECAST_HOURS, shape (T + 1, 4).
         mean_intensity: over each interval, shape (T,).
         hour_of_week: at decisions, shape (T + 1,).
-        rate: mean over each interval, the RATE_LAGS ones before the episode first, shape (RATE_LAGS + T,).
+        rate: mean over each interval, the RATE_LAGS ones before the episode first (where the load is not
+            known that early, the oldest known), shape (RATE_LAGS + T,).
     """
 
     intensity: Floats
@@ -119,7 +125,7 @@ def draw_signals(
         peak *= float(rng.uniform(0.7, 1.15))
     load, factor = scale_to_peak(shape, peak)
     carbon = carbon.with_forecaster(scenario.forecaster(rng))
-    return EpisodeSignals(carbon, load, LEAD_S, factor)
+    return EpisodeSignals(carbon, load, LEAD_S, LEAD_S, factor)
 
 
 def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> SignalArrays:
@@ -136,12 +142,15 @@ def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> S
         [carbon.values_at(np.maximum(edges - hours * _HOUR_S, first)) for hours in PAST_HOURS], axis=-1
     )
     horizons = np.array(FORECAST_HOURS) * _HOUR_S
-    lags = signals.start + step * np.arange(-RATE_LAGS, steps + 1)
+    load_edges = signals.load_start + step * np.arange(-RATE_LAGS, steps + 1)
+    known = load_edges[load_edges >= signals.load.start_s]
+    rate = signals.load.means_between(known)
+    rate = np.concatenate([np.full(RATE_LAGS + steps - len(rate), rate[0]), rate])
     return SignalArrays(
         intensity=carbon.values_at(edges),
         past=past,
         forecast=forecast_matrix(carbon, carbon.forecaster, edges, horizons),
         mean_intensity=carbon.means_between(edges),
         hour_of_week=carbon.hours_of_week(edges),
-        rate=signals.load.means_between(lags),
+        rate=rate,
     )

@@ -15,7 +15,7 @@ from sb3_contrib import MaskablePPO
 
 from clover_rl.agents.bundle import Bundle, Parity, pack_bundle
 from clover_rl.agents.train.actor import logits
-from clover_rl.agents.train.trainer import versions
+from clover_rl.agents.train.record import versions
 from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.errors import InputError

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from clover_rl.agents.margins import tuned_margin
 from clover_rl.agents.train.actor import greedy
 from clover_rl.agents.train.exact import ExactTrainer
 from clover_rl.agents.train.recipe import Recipe
+from clover_rl.agents.train.record import versions
 from clover_rl.agents.train.validation import Validation, Validator
 from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.sb3 import SB3VecEnv
@@ -30,9 +29,7 @@ from clover_rl.envs.vector import MIGClusterVec
 if TYPE_CHECKING:
     from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["TrainingProgress", "train", "versions"]
-
-LIBRARIES = ("gymnasium", "numba", "numpy", "sb3-contrib", "stable-baselines3", "torch")
+__all__ = ["TrainingProgress", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +121,6 @@ class _PpoCallback(BaseCallback):
             for name, values in info["reward_terms"].items():
                 writer.add_scalar(f"rollout/{name}", float(values.mean()), self.run_state.states)
         return self.run_state.share < 1.0
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide a result."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def train(

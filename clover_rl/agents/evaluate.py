@@ -1,0 +1,175 @@
+"""evaluate: controllers on the same windows, hardware, load and arrivals, transitions charged to all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clover_rl.agents.annealing import AnnealingController
+from clover_rl.agents.best_static import StaticRuns
+from clover_rl.agents.bundle import Bundle
+from clover_rl.agents.margins import oracle_for, search_for, tuned_margin
+from clover_rl.agents.policy import PolicyController
+from clover_rl.agents.runs import RunResult, run_controller, summarise
+from clover_rl.agents.windows import Window
+from clover_rl.control.controller import Controller
+from clover_rl.envs.scenario import Scenario
+from clover_rl.errors import InputError
+from clover_rl.simulation.model import ClusterModel
+
+__all__ = ["CONTROLLERS", "LEAST_GAP", "Evaluation", "WindowResult", "evaluate", "make_annealing"]
+
+CONTROLLERS = ("base", "co2opt", "static", "search", "annealing", "oracle")
+"""Names that can be compared with; `static` is the best static configuration in hindsight."""
+
+LEAST_GAP = 0.002
+"""Where the oracle is less than this above the best static configuration, shares of headroom say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowResult:
+    """One window at one weight.
+
+    Attributes:
+        window: the window.
+        w, sla_ms: weight of carbon, bound on the p95.
+        gap: J_oracle - J_static, absolute.
+        best_static: label of the best static configuration.
+        results: controller -> what it achieved.
+    """
+
+    window: Window
+    w: float
+    sla_ms: float
+    gap: float
+    best_static: str
+    results: dict[str, RunResult]
+
+    def headroom_share(self, name: str) -> float | None:
+        """(J - J_static) / (J_oracle - J_static); None where the gap is too small."""
+        if self.gap < LEAST_GAP:
+            return None
+        static = self.results["static"].objective
+        return (self.results[name].objective - static) / self.gap
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the JSON document shows it."""
+        return {
+            "carbon": self.window.carbon,
+            "load": self.window.load,
+            "load_factor": self.window.signals.load_factor,
+            "steps": self.window.steps,
+            "w": self.w,
+            "sla_ms": self.sla_ms,
+            "gap": self.gap,
+            "best_static": self.best_static,
+            "controllers": {
+                name: asdict(result) | {"headroom_share": self.headroom_share(name)}
+                for name, result in self.results.items()
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All windows, and what they were run with."""
+
+    scenario: Scenario
+    rows: list[WindowResult]
+    margins: dict[str, float]
+
+
+def make_annealing(scenario: Scenario, model: ClusterModel) -> AnnealingController:
+    """Clover's annealing optimizer as the scenario's times ask for it."""
+    return AnnealingController(
+        model.profile,
+        model.gpus,
+        trial_s=min(30.0, scenario.interval_s / 5.0),
+        reference_g_per_kwh=scenario.reference_g_per_kwh,
+        pue=scenario.pue,
+        min_gap_s=3600.0 / scenario.time_scale,
+    )
+
+
+def evaluate(
+    scenario: Scenario,
+    model: ClusterModel,
+    windows: Sequence[Window],
+    *,
+    weights: Sequence[float],
+    against: Sequence[str] = CONTROLLERS,
+    policies: Sequence[tuple[str, Bundle]] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Run every controller on every window and weight at event level.
+
+    The best static configuration and the oracle always run: they bound the headroom.
+
+    Args:
+        scenario, model: the cluster.
+        windows: what to run on.
+        weights: weights of carbon.
+        against: names of CONTROLLERS.
+        policies: (name, bundle) pairs.
+        progress: called with (runs done, runs in all).
+
+    Raises:
+        InputError: an unknown name.
+        BundleError: a bundle for something else.
+    """
+    for name in against:
+        if name not in CONTROLLERS:
+            raise InputError(f"unknown controller `{name}`", fix=f"use some of {', '.join(CONTROLLERS)}")
+    for _, bundle in policies:
+        PolicyController(bundle, model)
+    kinds = ("oracle", *(["search"] if "search" in against else []))
+    margins = {kind: tuned_margin(scenario, model, kind) for kind in kinds}
+    rows = []
+    total, done = len(windows) * len(weights), 0
+    for window in windows:
+        statics = StaticRuns(scenario, model, window.signals, steps=window.steps, seed=window.seed)
+        for w in weights:
+            rows.append(_row(scenario, model, window, statics, w, against, policies, margins))
+            done += 1
+            progress(done, total)
+    return Evaluation(scenario, rows, margins)
+
+
+def _row(
+    scenario: Scenario,
+    model: ClusterModel,
+    window: Window,
+    statics: StaticRuns,
+    w: float,
+    against: Sequence[str],
+    policies: Sequence[tuple[str, Bundle]],
+    margins: dict[str, float],
+) -> WindowResult:
+    index, best = statics.best(w)
+    results: dict[str, RunResult] = {}
+    if "base" in against:
+        results["base"] = summarise(statics.run(model.base, w), model)
+    if "co2opt" in against:
+        results["co2opt"] = summarise(statics.run(model.co2opt, w), model)
+    results["static"] = best
+    makers: dict[str, Callable[[], Controller]] = {
+        "search": lambda: search_for(scenario, model, window.signals, margins["search"]),
+        "annealing": lambda: make_annealing(scenario, model),
+        "oracle": lambda: oracle_for(scenario, model, window.signals, margins["oracle"]),
+    }
+    wanted = {name: make for name, make in makers.items() if name in against or name == "oracle"}
+    for name, bundle in policies:
+        wanted[name] = _policy_maker(bundle, model)
+    for name, make in wanted.items():
+        controller = make()
+        records = run_controller(
+            scenario, model, controller, window.signals, steps=window.steps, w=w, seed=window.seed
+        )
+        results[name] = summarise(records, model, controller.live_trials)
+    gap = results["oracle"].objective - best.objective
+    return WindowResult(window, w, model.sla_ms, gap, model.catalogue[index].label(), results)
+
+
+def _policy_maker(bundle: Bundle, model: ClusterModel) -> Callable[[], Controller]:
+    return lambda: PolicyController(bundle, model)

@@ -1,0 +1,152 @@
+"""clover-rl evaluate: controllers compared on the same windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from clover_rl.cli.output import command_line, number, print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from clover_rl.agents.evaluate import Evaluation
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    scenario: str = typer.Argument(help="Shipped name or YAML file."),
+    policy: list[Path] = typer.Option([], help="Bundle to compare; may be repeated."),
+    against: str = typer.Option(
+        "base,co2opt,static,search,annealing,oracle", help="Controllers, separated by commas."
+    ),
+    carbon: list[Path] = typer.Option([], help="Carbon CSV; may be repeated."),
+    load: list[Path] = typer.Option([], help="Load CSV; may be repeated."),
+    start: str = typer.Option("0", help="Where in the carbon file: seconds, or a UTC timestamp."),
+    days: float = typer.Option(14.0, min=0.001, help="Length of a window."),
+    windows: int = typer.Option(3, min=1, help="Generated test windows, where no files are given."),
+    w: list[float] = typer.Option([], help="Weight of carbon; the scenario's when left out."),
+    seed: int = typer.Option(1, min=0, help="Of windows and arrivals."),
+    json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Compare controllers at event level: equal hardware, load and arrivals, transitions charged to all."""
+    from clover_rl.agents import evaluate as evaluation
+    from clover_rl.agents.bundle import open_bundle
+    from clover_rl.agents.windows import file_windows, generated_windows
+    from clover_rl.cli.models import model_of
+    from clover_rl.envs.scenario import load_scenario
+    from clover_rl.errors import InputError
+
+    chosen = load_scenario(scenario)
+    if bool(carbon) != bool(load):
+        raise InputError(
+            "carbon and load files go together",
+            fix="give at least one of each, or none for generated windows",
+        )
+    names = [name.strip() for name in against.split(",") if name.strip()]
+    unknown = sorted(set(names) - set(evaluation.CONTROLLERS))
+    if unknown:
+        raise InputError(
+            f"unknown controller `{unknown[0]}`", fix=f"use some of {', '.join(evaluation.CONTROLLERS)}"
+        )
+    bundles = [open_bundle(path) for path in policy]
+    labels = ["policy"] if len(bundles) == 1 else [f"policy {path.stem}" for path in policy]
+    model = model_of(chosen)
+    if carbon:
+        found = file_windows(
+            chosen,
+            model,
+            carbon=carbon,
+            load=load,
+            start_s=_start(start, carbon),
+            days=days,
+            seed=seed,
+        )
+    else:
+        found = generated_windows(chosen, model, count=windows, days=days, split="test", seed=seed)
+    with progress_bar("evaluating") as advance:
+        result = evaluation.evaluate(
+            chosen,
+            model,
+            found,
+            weights=w or chosen.weights.evaluate,
+            against=names,
+            policies=list(zip(labels, bundles, strict=True)),
+            progress=lambda done, total: advance(done / total, f"{done} of {total} windows and weights"),
+        )
+    if json_:
+        print_json(document(result, seed))
+    else:
+        show(result)
+
+
+def document(result: Evaluation, seed: int) -> dict[str, object]:
+    """The JSON document of an evaluation."""
+    from clover_rl.agents.train.record import versions
+
+    return {
+        "scenario": result.scenario.name,
+        "command": command_line(),
+        "seed": seed,
+        "versions": versions(),
+        "margins": result.margins,
+        "windows": [row.to_dict() for row in result.rows],
+    }
+
+
+def show(result: Evaluation) -> None:
+    """Tables of an evaluation, one per window and weight."""
+    columns = ["controller", "objective", "headroom", "gCO2/request", "saved", "accuracy loss", "SLA held"]
+    columns += ["transitions", "live trials", "decision us"]
+    for row in result.rows:
+        table = []
+        for name, run in row.results.items():
+            saved = 1.0 - run.carbon_g_per_request / run.base_carbon_g_per_request
+            table.append(
+                [
+                    name,
+                    number(run.objective, 4),
+                    number(row.headroom_share(name), 2),
+                    f"{run.carbon_g_per_request:.3g}",
+                    f"{100 * saved:.1f} %",
+                    f"{100 * run.accuracy_loss:.2f} %",
+                    f"{100 * run.sla_held:.2f} %",
+                    str(run.transitions),
+                    str(run.live_trials),
+                    f"{run.decision_us:.0f}",
+                ]
+            )
+        days = row.window.steps * result.scenario.interval_s * result.scenario.time_scale / 86_400.0
+        print_table(
+            f"{row.window.carbon} x {row.window.load} (load x {row.window.signals.load_factor:.3g}), "
+            f"{days:.2g} days, w = {row.w:g}, SLA {row.sla_ms:.1f} ms, gap {row.gap:.4f}, "
+            f"best static {row.best_static}",
+            columns,
+            table,
+        )
+
+
+def _start(text: str, carbon: list[Path]) -> float:
+    """Seconds into the carbon file."""
+    from datetime import UTC, datetime
+
+    from clover_rl.errors import InputError
+    from clover_rl.signals import read_carbon_csv
+
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise InputError(
+            f"--start `{text}` is neither seconds nor a timestamp", fix="write 86400 or 2021-03-01T00:00:00Z"
+        ) from None
+    epoch = read_carbon_csv(carbon[0]).epoch
+    if epoch is None or moment.tzinfo is None:
+        raise InputError(
+            "a timestamp needs a zone and a carbon file with timestamps", fix="give --start in seconds"
+        )
+    return (moment.astimezone(UTC) - epoch).total_seconds()
