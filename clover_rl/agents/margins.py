@@ -19,9 +19,9 @@ from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["MARGINS", "tuned_margin"]
 
-MARGINS = (0.0, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3)
+MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65)
 """Margins tried, as shares of the load."""
-WINDOWS = 3
+LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS = 3, 64, 900
 DAYS = 1.0
 SEED = 90_000
 
@@ -59,7 +59,7 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
         model.profile.hash,
         model.sla_ms,
         scenario.model_dump(mode="json"),
-        [kind, WINDOWS, DAYS, SEED, MARGINS],
+        [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS],
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
     path = cache_folder() / "margins" / f"{key}.json"
@@ -68,8 +68,9 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
     except (OSError, ValueError, KeyError):
         pass
     steps = round(DAYS * 86_400.0 / (scenario.interval_s * scenario.time_scale))
+    windows = min(max(WANTED_STEPS // steps, LEAST_WINDOWS), MOST_WINDOWS)
     totals = np.zeros(len(MARGINS))
-    for window in range(WINDOWS):
+    for window in range(windows):
         rng = np.random.default_rng([SEED, window])
         signals = draw_signals(scenario, model.baseline.capacity, "train", DAYS, rng)
         for w in scenario.weights.evaluate:
@@ -82,7 +83,7 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
     margin = MARGINS[int(totals.argmax())]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"margin": margin, "objectives": totals.tolist()}))
+        path.write_text(json.dumps({"margin": margin, "objectives": (totals / windows).tolist()}))
     except OSError:
         pass
     return margin

@@ -20,22 +20,31 @@ def capacity_alone(configuration: ClusterConfiguration | GpuConfiguration, profi
     )
 
 
-def assign_gpus(source: ClusterConfiguration, target: ClusterConfiguration) -> ClusterConfiguration:
+def assign_gpus(
+    source: ClusterConfiguration,
+    target: ClusterConfiguration,
+    available: Sequence[bool] | None = None,
+) -> ClusterConfiguration:
     """The target with its GPUs permuted so that the way from the source costs least.
 
     GPUs are interchangeable. In this order: GPUs that need no change, GPUs of the same layout (variants are
     swapped in place), parked GPUs (they are filled before others are emptied), then the GPU that keeps most
-    slices.
+    slices. GPUs that are not available are left parked.
 
     Raises:
-        TransitionError: the two differ in their number of GPUs.
+        TransitionError: the two differ in their number of GPUs, or the target needs more than are available.
     """
     if len(source.gpus) != len(target.gpus):
         raise TransitionError(
             f"the target has {len(target.gpus)} GPUs and the cluster {len(source.gpus)}",
             fix="use a configuration of this cluster",
         )
-    free = list(range(len(source.gpus)))
+    free = [index for index in range(len(source.gpus)) if available is None or available[index]]
+    if target.active > len(free):
+        raise TransitionError(
+            f"the target uses {target.active} GPUs and {len(free)} are available",
+            fix="choose a configuration with fewer active GPUs",
+        )
     wanted = [gpu for gpu in target.gpus if not gpu.parked]
     chosen: dict[int, GpuConfiguration] = {}
 
@@ -155,6 +164,7 @@ def plan_transition(
     profile: Profile,
     *,
     load_rps: float | None = None,
+    available: Sequence[bool] | None = None,
 ) -> TransitionPlan:
     """A plan from source to target; GPUs of the target are permuted as suits (see `assign_gpus`).
 
@@ -167,11 +177,12 @@ def plan_transition(
         target: what it shall become.
         profile: gives times, memory and service times.
         load_rps: requests/s to be carried meanwhile; unknown means that GPUs are recut one at a time.
+        available: per GPU, whether it may be used; all when left out.
 
     Raises:
-        TransitionError: the two differ in their number of GPUs.
+        TransitionError: the two differ in their number of GPUs, or the target needs more than are available.
     """
-    placed = assign_gpus(source, target)
+    placed = assign_gpus(source, target, available)
     groups: dict[str, list[int]] = {"fill": [], "swap": [], "recut": [], "park": []}
     for index, (old, new) in enumerate(zip(source.gpus, placed.gpus, strict=True)):
         relation = _relation(old, new)

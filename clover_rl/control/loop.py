@@ -34,6 +34,11 @@ class Cluster(Protocol):
         ...
 
     @property
+    def target(self) -> ClusterConfiguration:
+        """What it serves, or is on its way to."""
+        ...
+
+    @property
     def now(self) -> float:
         """Seconds since the run's epoch."""
         ...
@@ -153,10 +158,16 @@ class ControlLoop:
         return StepRecord(tuple(decisions), interval, score, intensity, objective, spent)
 
     def _apply(self, decision: Decision, state: ControlState) -> None:
-        if decision.configuration.canonical == self.cluster.configuration.canonical:
-            return
+        target = self.cluster.target
+        stays = target.canonical == decision.configuration.canonical
+        if stays and all(gpu.parked or ok for gpu, ok in zip(target.gpus, self.available, strict=True)):
+            return  # also when it is still on its way there: a plan must not start anew at each interval
         rate = state.rates[0] if state.intervals else None
         plan = plan_transition(
-            self.cluster.configuration, decision.configuration, self.profile, load_rps=rate
+            self.cluster.configuration,
+            decision.configuration,
+            self.profile,
+            load_rps=rate,
+            available=self.available,
         )
         self.cluster.apply(plan)

@@ -194,7 +194,7 @@ class EnvironmentCore:
             cluster = self.clusters[row]
             assert cluster is not None, "reset_row comes first"
             target = model.catalogue[action]
-            if target.canonical != cluster.configuration.canonical:
+            if target.canonical != cluster.target.canonical:
                 rate = float(self.rate[row, self.t[row] + RATE_LAGS - 1])
                 cluster.apply(plan_transition(cluster.configuration, target, model.profile, load_rps=rate))
             interval = cluster.observe((int(self.t[row]) + 1) * scenario.interval_s)

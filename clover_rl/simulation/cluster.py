@@ -70,6 +70,11 @@ class SimulatedCluster:
         """What serves now."""
         return self._state.configuration
 
+    @property
+    def target(self) -> ClusterConfiguration:
+        """What serves once the transition that is running has ended."""
+        return self._pending[-1].configuration if self._pending else self._state.configuration
+
     def apply(self, plan: TransitionPlan) -> None:
         """Start a transition now; what is left of one still running is given up where it stands.
 
