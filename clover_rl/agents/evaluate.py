@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clover_rl.agents.annealing import AnnealingController
 from clover_rl.agents.best_static import StaticRuns
 from clover_rl.agents.bundle import Bundle
 from clover_rl.agents.margins import oracle_for, search_for, tuned_margin
 from clover_rl.agents.policy import PolicyController
+from clover_rl.agents.registry import make_annealing
 from clover_rl.agents.runs import RunResult, run_controller, summarise
 from clover_rl.agents.windows import Window
 from clover_rl.control.controller import Controller
@@ -18,7 +18,7 @@ from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["CONTROLLERS", "LEAST_GAP", "Evaluation", "WindowResult", "evaluate", "make_annealing"]
+__all__ = ["CONTROLLERS", "LEAST_GAP", "Evaluation", "WindowResult", "evaluate"]
 
 CONTROLLERS = ("base", "co2opt", "static", "search", "annealing", "oracle")
 """Names that can be compared with; `static` is the best static configuration in hindsight."""
@@ -78,18 +78,6 @@ class Evaluation:
     scenario: Scenario
     rows: list[WindowResult]
     margins: dict[str, float]
-
-
-def make_annealing(scenario: Scenario, model: ClusterModel) -> AnnealingController:
-    """Clover's annealing optimizer as the scenario's times ask for it."""
-    return AnnealingController(
-        model.profile,
-        model.gpus,
-        trial_s=min(30.0, scenario.interval_s / 5.0),
-        reference_g_per_kwh=scenario.reference_g_per_kwh,
-        pue=scenario.pue,
-        min_gap_s=3600.0 / scenario.time_scale,
-    )
 
 
 def evaluate(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clover_rl.agents.scoring import ActionScorer
 from clover_rl.control.controller import Decision
+from clover_rl.control.scorer import ActionScorer
 from clover_rl.control.state import ControlState
 from clover_rl.simulation.model import ClusterModel
 

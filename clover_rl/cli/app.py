@@ -7,7 +7,7 @@ import sys
 import typer
 
 from clover_rl import __version__
-from clover_rl.cli import evaluate, export, scenario, train
+from clover_rl.cli import deploy, evaluate, export, infer, load, scenario, serve, status, train
 from clover_rl.errors import CloverError
 
 __all__ = ["app", "main"]
@@ -24,6 +24,12 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.command("deploy")(deploy.deploy)
+app.command("rollback")(deploy.rollback)
+app.command("status")(status.status)
+app.command("infer")(infer.infer)
+app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
 
 

@@ -27,12 +27,15 @@ class Controller(Protocol):
     Attributes:
         name: short name in tables.
         knows: what it knows beyond the state, for people.
-        live_trials: configurations it deployed only to try them, since `reset`.
     """
 
     name: str
     knows: str
-    live_trials: int
+
+    @property
+    def live_trials(self) -> int:
+        """Configurations deployed only to try them, since `reset`."""
+        ...
 
     def reset(self, seed: int) -> None:
         """Forget everything and seed whatever is random."""

@@ -1,0 +1,72 @@
+"""clover-rl serve: a scenario as a running gRPC inference server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from clover_rl.cli.output import note
+
+__all__ = ["serve"]
+
+
+def serve(
+    scenario: str = typer.Argument(help="Shipped name or YAML file."),
+    controller: str | None = typer.Option(
+        None, help="base, co2opt, search, annealing or a .clover file; the ledger's, else annealing."
+    ),
+    w: float = typer.Option(0.05, help="Weight of carbon."),
+    carbon: Path | None = typer.Option(None, help="Carbon CSV; a generated trace when left out."),
+    start: float = typer.Option(0.0, min=0.0, help="Seconds into the carbon trace at which the run begins."),
+    time_scale: float | None = typer.Option(
+        None, min=0.001, help="Seconds of the signals per second; the scenario's when left out."
+    ),
+    host: str = typer.Option("127.0.0.1", help="Address of the inference port."),
+    port: int = typer.Option(8001, min=0, max=65535, help="Inference port; 0 takes any free one."),
+    control_port: int = typer.Option(8002, min=0, max=65535, help="Control port, on loopback."),
+    metrics_port: int = typer.Option(8003, min=0, max=65535, help="Prometheus port, on loopback."),
+    state: Path | None = typer.Option(
+        None, help="Folder of ledger and bundles; runs/serve-SCENARIO when left out."
+    ),
+    seed: int = typer.Option(0, min=0, help="Of the generated trace and of controllers."),
+    max_message_mib: int = typer.Option(64, min=1, max=1024, help="Largest message."),
+    grace_s: float = typer.Option(30.0, min=0.0, help="How long a stop waits for accepted requests."),
+) -> None:
+    """Serve a scenario on three ports: inference, control, metrics. SIGTERM drains, a second one forces."""
+    import asyncio
+
+    from clover_rl.cli.extras import require
+
+    require("serve", "grpc", "grpc_health", "grpc_reflection", "onnxruntime", "prometheus_client")
+    from clover_rl.cli.models import model_of
+    from clover_rl.cli.server import run_server
+    from clover_rl.envs.scenario import load_scenario
+    from clover_rl.errors import InputError
+    from clover_rl.serving.carbon_source import carbon_trace
+    from clover_rl.serving.dataplane import DataPlaneSettings
+    from clover_rl.serving.runtime import ServerSettings
+
+    if not 0.0 < w < 1.0:
+        raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
+    overrides = {} if time_scale is None else {"time_scale": time_scale}
+    chosen = load_scenario(scenario, **overrides)
+    trace, begin = carbon_trace(chosen, carbon, start, seed)
+    model = model_of(chosen)
+    settings = ServerSettings(
+        state=state or Path("runs") / f"serve-{chosen.name}",
+        carbon=trace,
+        carbon_start=begin,
+        controller=controller,
+        w=w,
+        host=host,
+        port=port,
+        control_port=control_port,
+        metrics_port=metrics_port,
+        grace_s=grace_s,
+        seed=seed,
+        data_plane=DataPlaneSettings(max_message_bytes=max_message_mib << 20),
+    )
+    if not asyncio.run(run_server(chosen, model, settings)):
+        note("stopped before every accepted request was answered")
+        raise typer.Exit(1)

@@ -1,0 +1,88 @@
+"""ControlClient: the control plane from outside, with our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from clover_rl.errors import ServingError
+from clover_rl.serving.protocol import control_pb2 as pb
+from clover_rl.serving.protocol import control_pb2_grpc as rpc
+
+__all__ = ["ControlClient"]
+
+_CHUNK = 1 << 20
+
+
+class ControlClient:
+    """A connection to a server's control port.
+
+    Args:
+        address: HOST:PORT.
+        timeout_s: of each call.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 60.0) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(address)
+        self._stub = rpc.ControlServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def status(self) -> pb.StatusResponse:
+        """What the server does now."""
+        found: pb.StatusResponse = self._call(self._stub.Status, pb.StatusRequest())
+        return found
+
+    def deploy(self, content: bytes) -> pb.ActivationResponse:
+        """Upload a bundle and put it in charge."""
+        chunks = (pb.DeployRequest(chunk=content[at : at + _CHUNK]) for at in range(0, len(content), _CHUNK))
+        found: pb.ActivationResponse = self._call(self._stub.Deploy, chunks)
+        return found
+
+    def activate(self, controller: str) -> pb.ActivationResponse:
+        """Put a built-in controller in charge."""
+        found: pb.ActivationResponse = self._call(
+            self._stub.Activate, pb.ActivateRequest(controller=controller)
+        )
+        return found
+
+    def rollback(self) -> pb.ActivationResponse:
+        """Put the controller before back in charge."""
+        found: pb.ActivationResponse = self._call(self._stub.Rollback, pb.RollbackRequest())
+        return found
+
+    def intervals(self, limit: int = 0) -> list[pb.Interval]:
+        """Completed intervals, latest last; all with limit 0."""
+        found: pb.IntervalsResponse = self._call(self._stub.Intervals, pb.IntervalsRequest(limit=limit))
+        return list(found.intervals)
+
+    def _call(self, call: Callable[..., Any], request: object) -> Any:
+        """Make a call.
+
+        Raises:
+            ServingError: with the server's own sentence, or that it cannot be reached.
+        """
+        try:
+            return call(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details()
+            if code == grpc.StatusCode.UNAVAILABLE:
+                raise ServingError(
+                    "no server answers there", where=self.address, fix="check --to and that it runs"
+                ) from None
+            if code == grpc.StatusCode.UNIMPLEMENTED:
+                raise ServingError(
+                    "that is not a control port", where=self.address, fix="use the server's control port"
+                ) from None
+            raise ServingError(details or code.name, where=self.address) from None
