@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 
 from clover_rl import __version__
 from clover_rl.errors import CloverError, InputError, ServingError
@@ -23,7 +24,6 @@ from clover_rl.serving.dispatcher import (
 )
 from clover_rl.serving.health import HealthService, enable_reflection
 from clover_rl.serving.protocol import inference_pb2 as pb
-from clover_rl.serving.protocol import inference_pb2_grpc as rpc
 from clover_rl.serving.requests import read_request, write_response
 from clover_rl.serving.router import QueueFullError
 from clover_rl.serving.served_model import ServedModel, UnknownModelError
@@ -34,10 +34,7 @@ __all__ = ["SERVICE_NAME", "CarbonEstimate", "DataPlane", "DataPlaneSettings", "
 _LOG = logging.getLogger(__name__)
 _EXTENSIONS = ("model_configuration", "statistics")
 
-_NOT_HERE = (
-    grpc.StatusCode.UNIMPLEMENTED,
-    "this port serves requests only; which variants are loaded is decided on the control port",
-)
+_NOT_HERE = "this port serves requests only; which variants are loaded is decided on the control port"
 
 SERVICE_NAME = "inference.GRPCInferenceService"
 
@@ -45,6 +42,10 @@ CarbonEstimate: TypeAlias = Callable[[str, str], tuple[float, str]]
 """(variant, instance) -> estimated gCO2 of one request there now, and the kind of that estimate."""
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class _NotHereError(ServingError):
+    """A method of the protocol that this port does not offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,11 @@ class DataPlaneSettings:
     stream_window: int = 64
 
 
-class DataPlane(rpc.GRPCInferenceServiceServicer):
+class DataPlane:
     """The endpoint that applications see.
+
+    Each method of the protocol takes its message and returns the answer, or raises one of our errors; what
+    the client is told is decided in one place, `_status`.
 
     Args:
         model: what it serves.
@@ -108,7 +112,7 @@ class DataPlane(rpc.GRPCInferenceServiceServicer):
                 ("grpc.max_send_message_length", size),
             ]
         )
-        rpc.add_GRPCInferenceServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+        server.add_generic_rpc_handlers((self._handlers(),))
         self._health.add_to(server)
         enable_reflection(server, [pb.DESCRIPTOR])
         port = await listen(server, address)
@@ -137,59 +141,43 @@ class DataPlane(rpc.GRPCInferenceServiceServicer):
 
     # --- about the server
 
-    async def ServerLive(self, request: pb.ServerLiveRequest, context: _Context) -> pb.ServerLiveResponse:
+    async def ServerLive(self, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Whether the process answers: it does."""
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: pb.ServerReadyRequest, context: _Context) -> pb.ServerReadyResponse:
+    async def ServerReady(self, request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
         """Whether requests are accepted and an instance takes them."""
         return pb.ServerReadyResponse(ready=self._dispatcher.ready)
 
-    async def ServerMetadata(
-        self, request: pb.ServerMetadataRequest, context: _Context
-    ) -> pb.ServerMetadataResponse:
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name, version and extensions."""
         return pb.ServerMetadataResponse(name="clover-rl", version=__version__, extensions=_EXTENSIONS)
 
     # --- about the model
 
-    async def ModelReady(self, request: pb.ModelReadyRequest, context: _Context) -> pb.ModelReadyResponse:
+    async def ModelReady(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """Whether the model can be used; false for one that is not here."""
-        try:
-            known = self.model.is_known(request.name, request.version)
-        except InputError as error:
-            await self._abort(context, error)
-            raise
+        known = self.model.is_known(request.name, request.version)
         return pb.ModelReadyResponse(ready=known and self._dispatcher.ready)
 
-    async def ModelMetadata(
-        self, request: pb.ModelMetadataRequest, context: _Context
-    ) -> pb.ModelMetadataResponse:
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         """The signature."""
-        await self._require(request.name, request.version, context)
+        self.model.require(request.name, request.version)
         return self._metadata
 
-    async def ModelConfig(self, request: pb.ModelConfigRequest, context: _Context) -> pb.ModelConfigResponse:
+    async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The signature and batch size, as load generators want them."""
-        await self._require(request.name, request.version, context)
+        self.model.require(request.name, request.version)
         return self._config
 
-    async def ModelStatistics(
-        self, request: pb.ModelStatisticsRequest, context: _Context
-    ) -> pb.ModelStatisticsResponse:
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Counts and times since the server started."""
-        try:
-            known = not request.name or self.model.is_known(request.name, request.version)
-            if not known:
-                raise InputError(f"requested model '{request.name}' is not available")
-        except InputError as error:
-            await self._abort(context, error)
+        if request.name and not self.model.is_known(request.name, request.version):
+            raise InputError(f"requested model '{request.name}' is not available")
         statistics = self.statistics.message(self.model.name, self.model.version)
         return pb.ModelStatisticsResponse(model_stats=[statistics])
 
-    async def RepositoryIndex(
-        self, request: pb.RepositoryIndexRequest, context: _Context
-    ) -> pb.RepositoryIndexResponse:
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """The one model there is."""
         ready = self._dispatcher.ready
         response = pb.RepositoryIndexResponse()
@@ -199,75 +187,23 @@ class DataPlane(rpc.GRPCInferenceServiceServicer):
         return response
 
     async def RepositoryModelLoad(
-        self, request: pb.RepositoryModelLoadRequest, context: _Context
+        self, request: pb.RepositoryModelLoadRequest
     ) -> pb.RepositoryModelLoadResponse:
         """Not on this port."""
-        await context.abort(*_NOT_HERE)
-        raise ServingError(_NOT_HERE[1])
+        raise _NotHereError(_NOT_HERE)
 
     async def RepositoryModelUnload(
-        self, request: pb.RepositoryModelUnloadRequest, context: _Context
+        self, request: pb.RepositoryModelUnloadRequest
     ) -> pb.RepositoryModelUnloadResponse:
         """Not on this port."""
-        await context.abort(*_NOT_HERE)
-        raise ServingError(_NOT_HERE[1])
+        raise _NotHereError(_NOT_HERE)
 
     # --- inference
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: _Context) -> pb.ModelInferResponse:
-        """Answer one request."""
-        try:
-            return await self._infer(request, context.time_remaining())
-        except Exception as error:
-            await self._abort(context, error)
-            raise
-
-    async def ModelStreamInfer(
-        self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: _Context
-    ) -> None:
-        """Answer the requests of a stream in their order, several at once; an error leaves it open."""
-        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue(
-            self._settings.stream_window
-        )
-        reader = asyncio.create_task(self._read_stream(request_iterator, answers))
-        self._streams.add(reader)
-        try:
-            while (answer := await answers.get()) is not None:
-                await context.write(await answer)
-        finally:
-            self._streams.discard(reader)
-            reader.cancel()
-            open_tasks = [reader]
-            while not answers.empty():
-                if (answer := answers.get_nowait()) is not None:
-                    answer.cancel()
-                    open_tasks.append(answer)  # type: ignore[arg-type]
-            await asyncio.gather(*open_tasks, return_exceptions=True)
-
-    async def _read_stream(
-        self,
-        requests: AsyncIterator[pb.ModelInferRequest],
-        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None],
-    ) -> None:
-        try:
-            async for request in requests:
-                await answers.put(asyncio.create_task(self._answer_on_stream(request)))
-        finally:
-            with contextlib.suppress(asyncio.CancelledError):
-                await answers.put(None)
-
-    async def _answer_on_stream(self, request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
-        response = pb.ModelStreamInferResponse()
-        try:
-            response.infer_response.CopyFrom(await self._infer(request, None))
-        except Exception as error:
-            response.error_message = self._status(error)[1]
-            response.infer_response.id = request.id
-        if request.parameters and request.parameters["triton_enable_empty_final_response"].bool_param:
-            response.infer_response.parameters["triton_final_response"].bool_param = True
-        return response
-
-    async def _infer(self, request: pb.ModelInferRequest, remaining_s: float | None) -> pb.ModelInferResponse:
+    async def ModelInfer(
+        self, request: pb.ModelInferRequest, remaining_s: float | None = None
+    ) -> pb.ModelInferResponse:
+        """Answer one request; `remaining_s` is what its caller's own deadline leaves."""
         began_ns = time.monotonic_ns()
         dispatcher = self._dispatcher
         try:
@@ -295,16 +231,83 @@ class DataPlane(rpc.GRPCInferenceServiceServicer):
         self.statistics.answered(answer, parsed.rows, time.monotonic_ns() - began_ns)
         return response
 
-    # --- errors
-
-    async def _require(self, name: str, version: str, context: _Context) -> None:
+    async def ModelStreamInfer(self, requests: AsyncIterator[bytes], context: _Context) -> None:
+        """Answer the requests of a stream in their order, several at once; an error leaves it open."""
+        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue(
+            self._settings.stream_window
+        )
+        reader = asyncio.create_task(self._read_stream(requests, answers))
+        self._streams.add(reader)
         try:
-            self.model.require(name, version)
-        except CloverError as error:
-            await self._abort(context, error)
+            while (answer := await answers.get()) is not None:
+                await context.write(await answer)
+        finally:
+            self._streams.discard(reader)
+            reader.cancel()
+            unfinished: list[asyncio.Task[Any]] = [reader]
+            while not answers.empty():
+                if (answer := answers.get_nowait()) is not None:
+                    answer.cancel()
+                    unfinished.append(answer)
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _abort(self, context: _Context, error: Exception) -> None:
-        await context.abort(*self._status(error))
+    async def _read_stream(
+        self,
+        requests: AsyncIterator[bytes],
+        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None],
+    ) -> None:
+        try:
+            async for data in requests:
+                await answers.put(asyncio.create_task(self._answer_on_stream(data)))
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await answers.put(None)
+
+    async def _answer_on_stream(self, data: bytes) -> pb.ModelStreamInferResponse:
+        response = pb.ModelStreamInferResponse()
+        request = pb.ModelInferRequest()
+        try:
+            _parse(request, data)
+            response.infer_response.CopyFrom(await self.ModelInfer(request))
+        except Exception as error:
+            response.error_message = self._status(error)[1]
+            response.infer_response.id = request.id
+        if request.parameters and request.parameters["triton_enable_empty_final_response"].bool_param:
+            response.infer_response.parameters["triton_final_response"].bool_param = True
+        return response
+
+    # --- between gRPC and the methods above
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        """Every method of the service; parsed by us, as gRPC calls a message it cannot read INTERNAL."""
+        handlers: dict[str, Any] = {}
+        for method in pb.DESCRIPTOR.services_by_name[SERVICE_NAME.rpartition(".")[2]].methods:
+            serialize = getattr(pb, method.output_type.name).SerializeToString
+            if method.server_streaming:
+                handlers[method.name] = grpc.stream_stream_rpc_method_handler(
+                    self.ModelStreamInfer, None, serialize
+                )
+            else:
+                call = self._unary(getattr(self, method.name), getattr(pb, method.input_type.name))
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, None, serialize)
+        return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+
+    def _unary(
+        self, method: Callable[..., Awaitable[Message]], request_class: type[Message]
+    ) -> Callable[[bytes, _Context], Awaitable[Message]]:
+        is_inference = request_class is pb.ModelInferRequest
+
+        async def call(data: bytes, context: _Context) -> Message:
+            try:
+                request = _parse(request_class(), data)
+                if is_inference:
+                    return await method(request, context.time_remaining())
+                return await method(request)
+            except Exception as error:
+                await context.abort(*self._status(error))
+                raise
+
+        return call
 
     def _status(self, error: Exception) -> tuple[grpc.StatusCode, str]:
         """Code and sentence for an error; nothing of this machine's inside is told."""
@@ -319,6 +322,8 @@ class DataPlane(rpc.GRPCInferenceServiceServicer):
                 return grpc.StatusCode.RESOURCE_EXHAUSTED, error.what
             case DeadlineError():
                 return grpc.StatusCode.DEADLINE_EXCEEDED, error.what
+            case _NotHereError():
+                return grpc.StatusCode.UNIMPLEMENTED, error.what
             case DrainingError() | InstanceLostError():
                 return grpc.StatusCode.UNAVAILABLE, error.what
             case ServingError():
@@ -326,6 +331,17 @@ class DataPlane(rpc.GRPCInferenceServiceServicer):
             case _:
                 _LOG.exception("a request failed unexpectedly", exc_info=error)
                 return grpc.StatusCode.INTERNAL, "the server failed; its log says why"
+
+
+_AnyMessage = TypeVar("_AnyMessage", bound=Message)
+
+
+def _parse(message: _AnyMessage, data: bytes) -> _AnyMessage:
+    try:
+        message.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the request cannot be read as a {message.DESCRIPTOR.name}") from error
+    return message
 
 
 async def listen(server: grpc.aio.Server, address: str) -> int:
