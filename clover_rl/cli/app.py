@@ -7,7 +7,7 @@ import sys
 import typer
 
 from clover_rl import __version__
-from clover_rl.cli import deploy, evaluate, export, infer, load, scenario, serve, status, train
+from clover_rl.cli import demo, deploy, evaluate, export, infer, load, scenario, serve, status, train
 from clover_rl.errors import CloverError
 
 __all__ = ["app", "main"]
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)

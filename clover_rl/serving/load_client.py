@@ -102,6 +102,7 @@ class LoadRun:
         self._timeout_s = timeout_s
         self._open: set[asyncio.Task[None]] = set()
         self.report = LoadReport()
+        """Where requests sent from now on are counted; may be replaced while the run goes on."""
 
     async def run(self, seconds: float) -> LoadReport:
         """Send for some seconds, then wait for the answers still due.
