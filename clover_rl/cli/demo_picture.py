@@ -36,10 +36,17 @@ def draw_day(scenario: Scenario, model: ClusterModel, day: ServedDay, path: Path
         4, 1, figsize=(12, 10), sharex=True, height_ratios=[1, 1, 0.8 * gpus, 1.2], layout="constrained"
     )
     intensity, load, layout, carbon = axes
-    intensity.step(left, [row.intensity_g_per_kwh for row in rows], where="post", color="tab:brown")
+    edges = [*left, len(rows) * hours]
+
+    def steps_of(values: list[float]) -> list[float]:
+        return [*values, values[-1]] if values else [0.0]
+
+    intensity.step(
+        edges, steps_of([row.intensity_g_per_kwh for row in rows]), where="post", color="tab:brown"
+    )
     intensity.set_ylabel("gCO2/kWh")
     intensity.set_title("Carbon intensity (generated, the same day twice)", loc="left")
-    load.step(left, [row.arrived / row.duration_s for row in rows], where="post", color="tab:blue")
+    load.step(edges, steps_of([row.arrived / row.duration_s for row in rows]), where="post", color="tab:blue")
     load.set_ylabel("requests/s")
     load.set_title("Load, and p95 latency against the SLA (both measured)", loc="left")
     latency = load.twinx()
@@ -74,17 +81,21 @@ def draw_day(scenario: Scenario, model: ClusterModel, day: ServedDay, path: Path
     layout.set_title("Layout and variants at the end of each step", loc="left")
     handles = [Patch(color=colours[name], label=name) for name in names]
     layout.legend(
-        handles=[*handles, Patch(color="#eeeeee", label="parked")], ncol=5, loc="upper right", fontsize=8
+        handles=[*handles, Patch(color="#eeeeee", label="parked")],
+        ncol=5,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        fontsize=8,
     )
-    of_base = [1000 * row.base_carbon_g / max(row.arrived, 1) for row in rows]
-    ours = [1000 * row.carbon_g / max(row.answered, 1) for row in rows]
-    carbon.step(left, of_base, where="post", color="tab:gray", label="BASE (modelled)")
-    carbon.step(left, ours, where="post", color="tab:green", label="as served (modelled energy)")
-    carbon.fill_between(left, ours, of_base, step="post", color="tab:green", alpha=0.15)
+    of_base = steps_of([1000 * row.base_carbon_g / max(row.arrived, 1) for row in rows])
+    ours = steps_of([1000 * row.carbon_g / max(row.answered, 1) for row in rows])
+    carbon.step(edges, of_base, where="post", color="tab:gray", label="BASE (modelled)")
+    carbon.step(edges, ours, where="post", color="tab:green", label="as served (modelled energy)")
+    carbon.fill_between(edges, ours, of_base, step="post", color="tab:green", alpha=0.15)
     carbon.set_ylabel("mgCO2/request")
     carbon.set_ylim(bottom=0)
     carbon.set_title("Carbon per request", loc="left")
-    carbon.legend(loc="upper right", fontsize=8)
+    carbon.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncol=2, fontsize=8)
     carbon.set_xlabel(
         f"hours of the compressed signals ({hours:g} h a step of {scenario.interval_s:g} s, real requests)"
     )

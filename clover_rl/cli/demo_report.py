@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["compared", "wilson", "write_report"]
 
 MODELLED = {
+    "objective": "modelled",
     "carbon_g_per_request": "modelled",
     "accuracy": "modelled",
     "p95_over_sla": "modelled",
@@ -31,6 +32,7 @@ MODELLED = {
     "live_trials": "modelled",
 }
 LIVE = {
+    "objective": "modelled",
     "carbon_g_per_request": "modelled",
     "accuracy": "measured",
     "p95_over_sla": "measured",
@@ -127,6 +129,7 @@ def write_report(
 
 def _simulated(result: RunResult) -> dict[str, Any]:
     return {
+        "objective": result.objective,
         "carbon_g_per_request": result.carbon_g_per_request,
         "accuracy": result.accuracy,
         "p95_over_sla": result.p95_over_sla,
@@ -143,6 +146,7 @@ def _served(intervals: list[Interval], report: LoadReport, live_trials: int, sla
     ratios = [min(row.p95_ms / sla_ms, 10.0) for row in busy]
     held = [row.p95_ms <= sla_ms for row in busy]
     return {
+        "objective": float(np.mean([row.reward for row in intervals])) if intervals else 0.0,
         "carbon_g_per_request": sum(row.carbon_g for row in intervals) / max(answered, 1),
         "accuracy": report.accuracy,
         "p95_over_sla": float(np.mean(ratios)) if ratios else 0.0,
@@ -161,6 +165,7 @@ def _print(rows: dict[str, Any], requests: dict[str, int], comparison: dict[str,
     table = [
         [
             name,
+            f"{row['objective']:.4f} {row['kinds']['objective']}",
             f"{row['carbon_g_per_request'] * 1000:.3f} {row['kinds']['carbon_g_per_request']}",
             f"{100 * (1 - row['carbon_g_per_request'] / base):.1f} %",
             f"{number(row['accuracy'], 4)} {row['kinds']['accuracy']}",
@@ -172,6 +177,7 @@ def _print(rows: dict[str, Any], requests: dict[str, int], comparison: dict[str,
     ]
     columns = [
         "one day",
+        "objective",
         "mgCO2/request",
         "less than BASE",
         "accuracy",
@@ -207,7 +213,8 @@ def _print(rows: dict[str, Any], requests: dict[str, int], comparison: dict[str,
         print(f"the policy is NOT better than {', '.join(behind)} in most weeks")
     else:
         print(
-            "the policy is better than base, the best static configuration, annealing and search in most weeks"
+            "the policy is better than base, the best static configuration, annealing and search "
+            "in most weeks"
         )
     if rows["policy"]["carbon_g_per_request"] >= base:
         print("on the served day the policy emitted NO less than BASE")
