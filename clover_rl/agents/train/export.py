@@ -102,19 +102,28 @@ def record_parity(model: MaskablePPO, scenario: Scenario, cluster: ClusterModel,
 
 def export_model(
     model: MaskablePPO,
-    scenario: Scenario,
-    out: Path,
+    scenario: str | Path | Scenario,
+    out: str | Path,
     *,
-    name: str,
+    name: str | None = None,
     training: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Bundle:
     """Write a bundle of an SB3 model and replay it.
 
+    Args:
+        model: a MaskablePPO trained on the scenario's environment.
+        scenario: shipped name, path of a YAML file, or a Scenario.
+        out: the file to write.
+        name: of the policy; the file's when left out.
+        training: what is known of the training, for the manifest.
+        seed: of the episodes that the recorded vectors come from.
+
     Raises:
         BundleError: the exported network does not do what the model does.
         InputError: the model is not for this scenario.
     """
+    scenario, path = load_scenario(scenario), Path(out)
     cluster = scenario.model()
     codec, actions = scenario.observation_codec(cluster), scenario.action_codec(cluster)
     size = model.observation_space.shape
@@ -126,7 +135,7 @@ def export_model(
         )
     parity = record_parity(model, scenario, cluster, seed)
     manifest = {
-        "name": name,
+        "name": name or path.stem,
         "scenario": scenario.model_dump(mode="json"),
         "application": cluster.profile.application.name,
         "gpu": cluster.profile.gpu.name,
@@ -139,7 +148,7 @@ def export_model(
         "versions": versions(),
     }
     network = _to_onnx(model, codec.size, len(cluster.catalogue))
-    return pack_bundle(out, manifest, network, parity)
+    return pack_bundle(path, manifest, network, parity)
 
 
 def export_run(run: Path, out: Path, *, name: str | None = None) -> Bundle:
@@ -156,4 +165,4 @@ def export_run(run: Path, out: Path, *, name: str | None = None) -> Bundle:
     record = json.loads((run / "training.json").read_text())
     record.pop("history", None)
     model = MaskablePPO.load(path, device="cpu")
-    return export_model(model, scenario, out, name=name or out.stem, training=record)
+    return export_model(model, scenario, out, name=name, training=record)
