@@ -12,7 +12,43 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=BaseModel)
 
-__all__ = ["load_mapping", "load_model", "validate_model"]
+__all__ = ["find_yaml", "load_mapping", "load_model", "shipped_names", "validate_model"]
+
+
+def shipped_names(folder: Path) -> tuple[str, ...]:
+    """Names of the YAML files in a folder of this package, sorted."""
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def find_yaml(
+    name: str | Path, shipped: Path, noun: str, *, near: Path | None = None, where: str | None = None
+) -> Path:
+    """Where a name leads: to a file shipped in a folder, or to the user's own YAML file.
+
+    Args:
+        name: shipped name, or path of a `.yaml` file.
+        shipped: folder of the files shipped.
+        noun: what is looked for, for messages.
+        near: folder that a relative path starts from.
+        where: the file whose key `noun` gave that name.
+
+    Raises:
+        InputError: neither is there.
+    """
+    found = shipped / f"{name}.yaml"
+    if found.is_file():
+        return found
+    key = f"key `{noun}`: " if where else ""
+    own = (near or Path()) / name
+    if own.suffix in (".yaml", ".yml"):
+        if own.is_file():
+            return own
+        raise InputError(f"{key}the {noun} file {own} does not exist", where=where, fix="check the path")
+    raise InputError(
+        f"{key}unknown {noun} `{name}`",
+        where=where,
+        fix=f"use one of {', '.join(shipped_names(shipped))}, or the path of a YAML file",
+    )
 
 
 def load_mapping(path: Path) -> dict[str, Any]:

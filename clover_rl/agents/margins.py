@@ -58,7 +58,7 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
         model.catalogue.hash,
         model.profile.hash,
         model.sla_ms,
-        scenario.model_dump(mode="json"),
+        scenario.to_dict(),
         [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS],
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]

@@ -34,7 +34,7 @@ def show(
     from clover_rl.envs.scenario import load_scenario
 
     chosen = load_scenario(scenario)
-    content = chosen.model_dump(mode="json")
+    content = chosen.to_dict()
     profile = chosen.loaded_profile
     provenance = {name: {"kind": p.kind, "source": p.source} for name, p in profile.provenance.items()}
     if json_:

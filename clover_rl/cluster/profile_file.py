@@ -13,7 +13,7 @@ from clover_rl.cluster.gpu import CATALOGUE, gpu_model
 from clover_rl.cluster.profile import Interference, PowerModel, Profile, TransitionTimes
 from clover_rl.cluster.provenance import Provenance, ProvenanceKind
 from clover_rl.errors import InputError
-from clover_rl.yamlfile import load_model
+from clover_rl.yamlfile import find_yaml, load_model, shipped_names
 
 __all__ = ["application_names", "load_application", "load_profile", "profile_names"]
 
@@ -26,6 +26,9 @@ def _no_switch(value: object) -> object:
 
 
 Number = Annotated[float, BeforeValidator(_no_switch)]
+_APPLICATIONS = CATALOGUE / "applications"
+_PROFILES = CATALOGUE / "profiles"
+
 Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 
@@ -127,36 +130,14 @@ class _Profile(_File):
     times: _Times
 
 
-def _names(folder: str) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in (CATALOGUE / folder).glob("*.yaml")))
-
-
 def application_names() -> tuple[str, ...]:
     """Names of the applications shipped."""
-    return _names("applications")
+    return shipped_names(_APPLICATIONS)
 
 
 def profile_names() -> tuple[str, ...]:
     """Names of the profiles shipped."""
-    return _names("profiles")
-
-
-def _path(name: str, folder: str, noun: str, near: Path | None, where: str | None = None) -> Path:
-    """Where a name leads; `where` is the file whose key `noun` gave that name."""
-    shipped = CATALOGUE / folder / f"{name}.yaml"
-    if shipped.is_file():
-        return shipped
-    key = f"key `{noun}`: " if where else ""
-    own = (near or Path()) / name
-    if own.suffix in (".yaml", ".yml"):
-        if own.is_file():
-            return own
-        raise InputError(f"{key}the {noun} file {own} does not exist", where=where, fix="check the path")
-    raise InputError(
-        f"{key}unknown {noun} `{name}`",
-        where=where,
-        fix=f"use one of {', '.join(_names(folder))}, or the path of a YAML file",
-    )
+    return shipped_names(_PROFILES)
 
 
 def load_application(name: str, *, near: Path | None = None) -> Application:
@@ -169,7 +150,7 @@ def load_application(name: str, *, near: Path | None = None) -> Application:
     Raises:
         InputError: unknown name, or a file that is wrong.
     """
-    return _read_application(_path(name, "applications", "application", near))
+    return _read_application(find_yaml(name, _APPLICATIONS, "application", near=near))
 
 
 def _read_application(path: Path) -> Application:
@@ -207,11 +188,11 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
     Raises:
         InputError: unknown name, or a file that is wrong: the sentence names file and key.
     """
-    path = _path(name, "profiles", "profile", near)
+    path = find_yaml(name, _PROFILES, "profile", near=near)
     file = load_model(path, _Profile)
     where = str(path)
     application = _read_application(
-        _path(file.application, "applications", "application", path.parent, where)
+        find_yaml(file.application, _APPLICATIONS, "application", near=path.parent, where=where)
     )
     try:
         gpu = gpu_model(file.gpu)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,7 +17,7 @@ from clover_rl.control.codecs import ActionCodec, ObservationCodec
 from clover_rl.errors import InputError
 from clover_rl.signals import BlurredTruth, Forecaster, Persistence, TypicalDay
 from clover_rl.simulation.model import ClusterModel, build_model
-from clover_rl.yamlfile import load_mapping, validate_model
+from clover_rl.yamlfile import find_yaml, load_mapping, shipped_names, validate_model
 
 __all__ = ["Scenario", "load_scenario", "scenario_names"]
 
@@ -102,6 +102,13 @@ class Scenario(_Part):
         """The profile; raises InputError where it is wrong."""
         return load_profile(self.profile, near=self.folder)
 
+    def to_dict(self, *, absolute: bool = False) -> dict[str, Any]:
+        """As plain JSON values; with `absolute`, a profile file of the user's own by its full path."""
+        content = self.model_dump(mode="json")
+        if absolute and self.folder is not None and (self.folder / self.profile).is_file():
+            content["profile"] = str(self.folder / self.profile)
+        return content
+
     def model(self, progress: Callable[[int, int], None] | None = None) -> ClusterModel:
         """The cluster model, from the cache where it is there; `progress` is told (done, total)."""
         return build_model(
@@ -144,7 +151,7 @@ class Scenario(_Part):
 
 def scenario_names() -> tuple[str, ...]:
     """Names of the scenarios shipped."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    return shipped_names(FOLDER)
 
 
 def load_scenario(name: str | Path | Scenario, **overrides: object) -> Scenario:
@@ -162,16 +169,8 @@ def load_scenario(name: str | Path | Scenario, **overrides: object) -> Scenario:
             return name
         content = name.model_dump() | overrides
         return validate_model(content | {"folder": name.folder}, Scenario, where=name.name)
-    path = FOLDER / f"{name}.yaml"
-    folder: Path | None = None
-    if not path.is_file():
-        path = Path(name)
-        if path.suffix not in (".yaml", ".yml"):
-            raise InputError(
-                f"unknown scenario `{name}`",
-                fix=f"use one of {', '.join(scenario_names())}, or the path of a YAML file",
-            )
-        folder = path.resolve().parent
+    path = find_yaml(name, FOLDER, "scenario")
+    folder = None if path.parent == FOLDER else path.resolve().parent
     content = load_mapping(path)
     if "folder" in content:
         raise InputError("unknown key `folder`", where=str(path), fix="correct that key")

@@ -350,7 +350,7 @@ class Runtime:
 
 
 def _fingerprint(scenario: Scenario, model: ClusterModel) -> dict[str, str]:
-    content = json.dumps(scenario.model_dump(mode="json"), sort_keys=True)
+    content = json.dumps(scenario.to_dict(), sort_keys=True)
     return {
         "scenario": f"{scenario.name} {hashlib.sha256(content.encode()).hexdigest()[:12]}",
         "profile": f"{model.profile.name} {model.profile.hash[:12]}",

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from clover_rl.errors import InputError
-from clover_rl.yamlfile import load_model
+from clover_rl.yamlfile import find_yaml, load_mapping, shipped_names, validate_model
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
 
@@ -78,22 +77,14 @@ class Recipe(BaseModel):
 
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes shipped."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    return shipped_names(FOLDER)
 
 
 def load_recipe(name: str | Path, **overrides: object) -> Recipe:
     """A recipe by name or from a YAML file, with some keys replaced.
 
     Raises:
-        InputError: unknown name, or a file that is wrong.
+        InputError: unknown name, or a file or a replacement that is wrong.
     """
-    path = FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        path = Path(name)
-        if path.suffix not in (".yaml", ".yml"):
-            raise InputError(
-                f"unknown recipe `{name}`",
-                fix=f"use one of {', '.join(recipe_names())}, or the path of a YAML file",
-            )
-    recipe = load_model(path, Recipe)
-    return recipe.model_copy(update=overrides) if overrides else recipe
+    path = find_yaml(name, FOLDER, "recipe")
+    return validate_model(load_mapping(path) | overrides, Recipe, where=str(path))

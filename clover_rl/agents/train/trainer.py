@@ -191,7 +191,7 @@ def train(
     writer.close()
     path = out / "model.zip"
     model.save(path)
-    (out / "scenario.yaml").write_text(yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False))
+    (out / "scenario.yaml").write_text(yaml.safe_dump(scenario.to_dict(absolute=True), sort_keys=False))
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     assert run.best is not None
     record = {
