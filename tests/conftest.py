@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from clover_rl.cluster.profile import Profile
 from clover_rl.cluster.profile_file import load_profile
+from clover_rl.envs.scenario import Scenario, load_scenario
+from clover_rl.simulation.model import ClusterModel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -61,3 +63,15 @@ def shared_data() -> Path:
 def h100() -> Profile:
     """The measured EfficientNet profile."""
     return load_profile("h100-efficientnet")
+
+
+@pytest.fixture(scope="session")
+def small_scenario() -> Scenario:
+    """Two GPUs, two variants, thirteen configurations: its model is built in a second."""
+    return load_scenario(REPOSITORY / "tests" / "data" / "small-scenario.yaml")
+
+
+@pytest.fixture(scope="session")
+def small_model(small_scenario: Scenario) -> ClusterModel:
+    """The small scenario's model."""
+    return small_scenario.model()

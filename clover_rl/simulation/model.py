@@ -248,7 +248,8 @@ def _key(
 
 def _read(path: Path) -> Arrays | None:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here, since NumPy leaves a file open that turns out to be cut short
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
         return None  # absent or cut short by a crash: made anew
