@@ -57,7 +57,7 @@ class ActionScorer:
             intensity=intensity,
             arrived=rate * duration,
             duration_s=duration,
-            accuracy=facts.accuracy,
+            accuracy=np.where(facts.answered > 0.0, facts.accuracy, objective.base.accuracy),
             p95_ms=p95,
         ).total
         return np.where(ActionCodec(model.catalogue).masks(state), total, -np.inf)

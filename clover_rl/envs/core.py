@@ -67,6 +67,8 @@ class EnvironmentCore:
         self.scenario, self.model, self.n = scenario, model, n
         self.split, self.fidelity, self.fixed_w = split, fidelity, w
         self.days = scenario.episode.days if days is None else days
+        if not 0.0 < self.days < math.inf:
+            raise InputError(f"an episode of {self.days:g} days", fix="use a number of days above 0")
         self.steps = round(self.days * 86_400.0 / (scenario.interval_s * scenario.time_scale))
         if self.steps < 1:
             raise InputError(f"an episode of {self.days:g} days has no step", fix="make it longer")
@@ -110,6 +112,7 @@ class EnvironmentCore:
         self.rate[row] = counts / scenario.interval_s
         self.t[row] = 0
         self.action[row] = model.base
+        self.queued[row] = 0.0  # what the episode before left over is none of this one's
         steady = self._fluid(np.array([model.base]), np.array([row]), lag=1)
         self.p95[row], self.queued[row] = steady.p95_ms[0], steady.queued[0]
         if self.fidelity == "event":
@@ -173,7 +176,12 @@ class EnvironmentCore:
         Returns:
             Facts, each of shape (rows,): reward, its terms, p95_ms, accuracy, energy_j, intensity, arrived,
             answered, timed_out, queued, carbon_g, base_carbon_g, sla_held, action, truncated.
+
+        Raises:
+            InputError: an episode has ended.
         """
+        if (self.t[rows] >= self.steps).any():
+            raise InputError("an ended episode was stepped", fix="reset it first")
         chosen = np.asarray(actions, np.intp)
         if self.fidelity == "table":
             fluid = self._fluid(chosen, rows)
@@ -213,12 +221,13 @@ class EnvironmentCore:
     def _score(self, fluid: FluidStep, rows: NDArray[np.intp], arrived: Floats) -> StepFacts:
         scenario = self.scenario
         intensity = self.mean_intensity[rows, self.t[rows]]
+        accuracy = self._accuracy(fluid)
         terms = self.objective.terms(
             energy_j=fluid.energy_j,
             intensity=intensity,
             arrived=arrived,
             duration_s=scenario.interval_s,
-            accuracy=fluid.accuracy,
+            accuracy=accuracy,
             p95_ms=fluid.p95_ms,
             w=self.w[rows],
         )
@@ -229,7 +238,7 @@ class EnvironmentCore:
             "accuracy_term": terms.accuracy,
             "penalty": terms.penalty,
             "p95_ms": fluid.p95_ms,
-            "accuracy": fluid.accuracy,
+            "accuracy": accuracy,
             "energy_j": fluid.energy_j,
             "intensity": intensity,
             "arrived": arrived,
@@ -240,6 +249,10 @@ class EnvironmentCore:
             "base_carbon_g": self.objective.base.energy_for(arrived, scenario.interval_s) * to_g,
             "sla_held": fluid.p95_ms <= self.objective.sla_ms,
         }
+
+    def _accuracy(self, fluid: FluidStep) -> Floats:
+        """Of the answers; BASE's own where there were none."""
+        return np.where(fluid.answered > 0.0, fluid.accuracy, self.objective.base.accuracy)
 
     def all_rewards(self, margin: Floats | None = None) -> Floats:
         """Reward of every action in the present interval of every row, from the table, shape (n, actions).
@@ -265,7 +278,7 @@ class EnvironmentCore:
                 intensity=self.mean_intensity[rows, self.t][:, None],
                 arrived=load * self.scenario.interval_s,
                 duration_s=self.scenario.interval_s,
-                accuracy=facts.accuracy,
+                accuracy=self._accuracy(facts),
                 p95_ms=p95,
                 w=self.w[:, None],
             )

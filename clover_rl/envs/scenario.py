@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from clover_rl.cluster.objective import Objective
 from clover_rl.cluster.profile import Profile
@@ -30,6 +30,14 @@ Weight = Annotated[float, Field(gt=0, lt=1)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: object) -> object:
+        # YAML's yes, no, on and off are booleans, and a boolean would pass for 1 or 0.
+        if isinstance(value, bool):
+            raise ValueError("expected no yes or no")
+        return value
 
 
 class Penalty(_Part):
@@ -96,6 +104,12 @@ class Scenario(_Part):
     carbon: Carbon = Carbon()
     episode: Episode = Episode()
     folder: Path | None = Field(default=None, exclude=True, repr=False)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Without the loaded profile, which is read again where it is needed."""
+        state = super().__getstate__()
+        kept = {key: value for key, value in state["__dict__"].items() if key != "loaded_profile"}
+        return {**state, "__dict__": kept}
 
     @cached_property
     def loaded_profile(self) -> Profile:

@@ -107,7 +107,9 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
             fresh = seeds or [None] * self.num_envs
             old = self._generators or [None] * self.num_envs  # type: ignore[list-item]
             self._generators = [
-                np.random.default_rng(value) if mask[row] or old[row] is None else old[row]
+                old[row]
+                if old[row] is not None and (value is None or not mask[row])
+                else np.random.default_rng(value)
                 for row, value in enumerate(fresh)
             ]
         self._reset_rows(np.flatnonzero(mask))
