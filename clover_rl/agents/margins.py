@@ -19,7 +19,7 @@ from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["MARGINS", "tuned_margin"]
 
-MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65)
+MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 0.9)
 """Margins tried, as shares of the load."""
 LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS = 3, 64, 900
 DAYS = 1.0

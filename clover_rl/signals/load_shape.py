@@ -22,14 +22,14 @@ LOAD_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "third_harmonic": (0.0, 0.25),
         "peak_hour": (0.0, 24.0),
         "weekend": (0.5, 1.1),
-        "noise_sd": (0.01, 0.1),
-        "noise_memory_h": (0.5, 8.0),
-        "bursts_per_day": (0.0, 6.0),
-        "burst_height": (0.05, 0.3),
+        "noise_sd": (0.01, 0.2),
+        "noise_memory_h": (0.25, 8.0),
+        "bursts_per_day": (0.0, 24.0),
+        "burst_height": (0.05, 0.8),
         "burst_tail": (1.3, 3.0),
         "burst_minutes": (3.0, 60.0),
         "shifts_per_week": (0.0, 3.0),
-        "shift_sd": (0.03, 0.25),
+        "shift_sd": (0.03, 0.4),
     }
 )
 
