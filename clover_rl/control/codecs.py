@@ -156,12 +156,23 @@ class ObservationCodec:
 
     def encode_features(self, features: Features, out: NDArray[np.float32]) -> None:
         """Scale n states into `out`, shape (n, size)."""
+        if len(out) == 1:  # the same numbers, five times as fast where calls cost more than arithmetic
+            offset, scale, low, high = self._scales
+            whole = np.concatenate([getattr(features, field.name) for field in self.fields], axis=1)
+            out[:] = np.minimum(np.maximum((whole - offset) / scale, low), high)
+            return
         at = 0
         for field in self.fields:
             raw = getattr(features, field.name)
             scaled = (raw - field.offset) / field.scale
             out[:, at : at + field.size] = np.clip(scaled, field.low, field.high)
             at += field.size
+
+    @cached_property
+    def _scales(self) -> Floats:
+        """Offset, scale, lower and upper bound of each number, shape (4, size)."""
+        columns = [(f.offset, f.scale, f.low, f.high) for f in self.fields for _ in range(f.size)]
+        return np.array(columns, np.float64).T.copy()
 
     def encode(self, state: ControlState, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """One state as a vector of shape (size,), written into `out` where given."""

@@ -78,6 +78,7 @@ class MIGClusterEnv(gym.Env[Observation, np.int64]):
         self.core = EnvironmentCore(
             self.scenario, self.scenario.model(), 1, split=split, fidelity=fidelity, w=w, days=days
         )
+        self._texts = tuple(map(str, self.model.catalogue.configurations))
         box, self.action_space = spaces_of(self.core)
         self.observation_space = cast("gym.Space[Observation]", box)
 
@@ -139,7 +140,7 @@ class MIGClusterEnv(gym.Env[Observation, np.int64]):
             "accuracy": info.pop("accuracy_term"),
             "penalty": info.pop("penalty"),
         }
-        info["configuration"] = str(self.model.catalogue[info["action"]])
+        info["configuration"] = self._texts[info["action"]]
         info["w"] = float(self.core.w[0])
         info["sla_ms"] = self.core.objective.sla_ms
         return info
