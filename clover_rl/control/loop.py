@@ -149,7 +149,7 @@ class ControlLoop:
             self._apply(decision, state)
             review = decision.review_after_s
             now = self.cluster.now
-            until = end if review is None or now + review >= end else now + review
+            until = end if not review or review < 0.0 or now + review >= end else now + review
             parts.append(self.cluster.observe(until))
             if until >= end:
                 break

@@ -104,8 +104,8 @@ class EnvironmentCore:
         low, high = scenario.weights.low, scenario.weights.high
         drawn = float(np.exp(rng.uniform(math.log(low), math.log(high))))
         self.w[row] = drawn if self.fixed_w is None else self.fixed_w
-        counts = rng.poisson(arrays.rate * scenario.interval_s)
         event_seed = int(rng.integers(2**31))
+        counts = rng.poisson(arrays.rate * scenario.interval_s)
         self.intensity[row], self.past[row] = arrays.intensity, arrays.past
         self.forecast[row], self.mean_intensity[row] = arrays.forecast, arrays.mean_intensity
         self.clock[row] = clock_features(arrays.hour_of_week)

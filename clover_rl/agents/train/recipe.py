@@ -47,24 +47,24 @@ class Recipe(BaseModel):
     about: str
     seconds: Positive = 180.0
     envs: Annotated[int, Field(ge=1, le=4096)] = 256
-    hidden: list[int] = Field(default=[128, 128], min_length=1)
+    hidden: list[int] = Field(default=[256, 256], min_length=1)
     clone_share: Share = 0.2
     exact_share: Share = 0.7
     ppo_share: Share = 0.1
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     batch: Annotated[int, Field(ge=16)] = 1024
-    updates: Annotated[int, Field(ge=1)] = 2
+    updates: Annotated[int, Field(ge=1)] = 4
     memory: Annotated[int, Field(ge=1024)] = 65_536
     reward_scale: Positive = 0.01
     clone_temperature: Positive = 0.001
-    load_noise: Annotated[float, Field(ge=0)] = 2.0
+    load_noise: Annotated[float, Field(ge=0)] = 4.0
     entropy: Annotated[float, Field(ge=0)] = 0.01
     ppo_learning_rate: Positive = 1e-4
     ppo_steps: Annotated[int, Field(ge=8)] = 32
     ppo_batch: Annotated[int, Field(ge=16)] = 1024
     ppo_gamma: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    validate_every_s: Positive = 10.0
-    validation_episodes: Annotated[int, Field(ge=1)] = 12
+    validate_every_s: Positive = 15.0
+    validation_episodes: Annotated[int, Field(ge=1)] = 24
     validation_days: Positive = 1.0
 
     @model_validator(mode="after")
