@@ -133,7 +133,7 @@ def summarise(records: Sequence[StepRecord], model: ClusterModel, live_trials: i
         carbon_g_per_request=sum(record.score.carbon_g for record in records) / max(count, 1),
         base_carbon_g_per_request=sum(record.score.base_carbon_g for record in records) / max(requests, 1),
         accuracy=accuracy,
-        accuracy_loss=1.0 - accuracy / model.baseline.accuracy,
+        accuracy_loss=max(1.0 - accuracy / model.baseline.accuracy, 0.0),  # not -1e-16 for BASE
         p95_over_sla=float(np.mean(ratios)) if ratios else 0.0,
         sla_held=float(np.mean(held)) if held else 1.0,
         transitions=sum(len(interval.plans) for interval in intervals),

@@ -186,24 +186,25 @@ async def _two_days(
         )
         warm_up = run.report
         sending = asyncio.create_task(run.run(total + step / 2 - offset))
-        trials: dict[str, int] = {}
 
-        async def until(moment: float, phase: str) -> None:
-            while (now := (await asyncio.to_thread(control.status)).time_s) < moment:
+        async def until(moment: float, phase: str) -> int:
+            """Wait for a second of the run; returns the live trials counted so far."""
+            while (now := (status := await asyncio.to_thread(control.status)).time_s) < moment:
                 sent = run.report.sent
                 report(now / total, f"{phase}, {sent} requests, {run.report.failed} failed")
                 await asyncio.sleep(min(1.0, max(moment - now, 0.01)))
+            return int(status.live_trials)
 
         await until(step, "warming up")
         annealing = run.report = LoadReport()
         await until(switch - step / 2, "annealing in charge")
         await asyncio.to_thread(control.deploy, bundle.read_bytes())
-        await until(switch, "policy deployed")
-        trials["annealing"] = (await asyncio.to_thread(control.status)).live_trials
+        trials = await until(switch, "policy deployed")
         policy = run.report = LoadReport()
-        await until(total, "policy in charge")
-        trials["policy"] = (await asyncio.to_thread(control.status)).live_trials - trials["annealing"]
+        in_all = await until(total, "policy in charge")
         rows = await _scored(control, 2 * steps, patience_s=step)
         await sending
     phases = {"annealing": rows[:steps], "policy": rows[steps : 2 * steps]}
-    return ServedDay(signals, steps, phases, {"annealing": annealing, "policy": policy}, warm_up, trials)
+    reports = {"annealing": annealing, "policy": policy}
+    live_trials = {"annealing": trials, "policy": in_all - trials}
+    return ServedDay(signals, steps, phases, reports, warm_up, live_trials)

@@ -50,7 +50,7 @@ def wilson(wins: int, count: int, z: float = 1.96) -> tuple[float, float]:
     centre = share + z * z / (2 * count)
     spread = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return float((centre - spread) / scale), float((centre + spread) / scale)
+    return max(float((centre - spread) / scale), 0.0), min(float((centre + spread) / scale), 1.0)
 
 
 def compared(evaluation: Evaluation) -> dict[str, Any]:

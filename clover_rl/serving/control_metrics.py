@@ -35,7 +35,7 @@ class ControlMetrics(Collector):
             "clover_guard_interventions", "Decisions that the guard replaced", guard.interventions
         )
         yield CounterMetricFamily(
-            "clover_live_trials", "Configurations deployed only to try them", guard.live_trials
+            "clover_live_trials", "Configurations deployed only to try them", control.live_trials
         )
         yield GaugeMetricFamily(
             "clover_control_trouble", "1 while the last interval's control failed", int(bool(control.trouble))

@@ -42,6 +42,7 @@ class ControlThread:
         trouble: what went wrong last, None when the last interval was fine.
         last: the last completed step.
         steps: completed steps.
+        earlier_trials: live trials of controllers that are no longer in charge.
     """
 
     loop: ControlLoop
@@ -53,6 +54,7 @@ class ControlThread:
     trouble: str | None = None
     last: StepRecord | None = None
     steps: int = 0
+    earlier_trials: int = 0
     _next: tuple[Guarded, InCharge, str] | None = None
     _thread: threading.Thread | None = field(default=None, repr=False)
 
@@ -74,6 +76,11 @@ class ControlThread:
         """Who is, or is about to be, in charge."""
         following = self._next
         return following[1] if following else self.in_charge
+
+    @property
+    def live_trials(self) -> int:
+        """Configurations deployed only to try them, by anyone since the server's start."""
+        return self.earlier_trials + self.guard.live_trials
 
     def stop(self) -> None:
         """End the loop at once and wait for the thread; blocks."""
@@ -125,6 +132,7 @@ class ControlThread:
         if self._next is None:
             return
         (guard, in_charge, reason), self._next = self._next, None
+        self.earlier_trials += self.guard.live_trials
         self.guard, self.in_charge = guard, in_charge
         self.loop.controller = guard
         self.ledger.activated(

@@ -91,7 +91,7 @@ class ControlPlane(rpc.ControlServiceServicer):
         response.w = control.loop.objective.w
         response.sla_ms = control.loop.objective.sla_ms
         response.intervals = control.steps
-        response.live_trials = guard.live_trials
+        response.live_trials = control.live_trials
         response.guard_interventions = guard.interventions
         response.trouble = control.trouble or response.trouble
         if guard.predicted is not None:
