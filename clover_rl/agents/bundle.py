@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,6 +263,13 @@ def pack_bundle(path: Path, manifest: Mapping[str, Any], network: bytes, parity:
     return bundle
 
 
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError),
+    *(KeyError, ValueError, TypeError, IndexError),
+)
+"""What zipfile, json and numpy raise at content that is not what it should be."""
+
+
 def open_bundle(source: Path | bytes) -> Bundle:
     """Read a bundle and check its form and its hashes; nothing in it is executed.
 
@@ -277,7 +285,7 @@ def open_bundle(source: Path | bytes) -> Bundle:
         return _opened(content)
     except BundleError as error:
         raise BundleError(error.what, where=where, fix=error.fix) from None
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError, NotImplementedError):
+    except _DAMAGE:
         raise BundleError(
             "is damaged or no bundle", where=where, fix="export the policy again or copy the file again"
         ) from None

@@ -1,0 +1,126 @@
+"""Training ends in an SB3 model that can go on, keeps its best, and says what it did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sb3_contrib import MaskablePPO
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from clover_rl.agents.train.actor import logits
+from clover_rl.agents.train.exact import ExactTrainer
+from clover_rl.agents.train.recipe import load_recipe, recipe_names
+from clover_rl.agents.train.trainer import TrainingProgress, train
+from clover_rl.envs.core import EnvironmentCore
+from clover_rl.envs.sb3 import SB3VecEnv
+from clover_rl.envs.scenario import Scenario
+from clover_rl.envs.vector import MIGClusterVec
+from clover_rl.errors import InputError
+from tests.agents.conftest import quick
+
+
+def test_a_run_folder_holds_model_scenario_recipe_record_and_events(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {"model.zip", "scenario.yaml", "recipe.yaml", "training.json", "tensorboard"} <= names
+    record = json.loads((run / "training.json").read_text())
+    assert record["command"] == "clover-rl train small"
+    assert record["seed"] == 3
+    assert record["versions"]["torch"] == torch.__version__
+    assert {entry["phase"] for entry in record["history"]} >= {"clone", "exact"}
+
+
+def test_the_best_validation_is_what_was_kept(run: Path) -> None:
+    record = json.loads((run / "training.json").read_text())
+    assert record["best"]["objective"] == max(entry["objective"] for entry in record["history"])
+
+
+def test_every_physical_figure_is_a_tensorboard_scalar(run: Path) -> None:
+    (folder,) = {path.parent for path in (run / "tensorboard").glob("events*")}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    for name in ("carbon_g_per_request", "accuracy_loss", "p95_over_sla", "violations", "objective"):
+        assert f"validation/{name}" in tags
+    for term in ("carbon", "accuracy", "penalty"):
+        assert f"terms/{term}" in tags
+
+
+def test_stable_baselines3_can_go_on_from_a_run(run: Path, small_scenario: Scenario) -> None:
+    env = SB3VecEnv(MIGClusterVec(4, small_scenario, autoreset_mode="SameStep"))
+    model = MaskablePPO.load(run / "model.zip", env=env, device="cpu", n_steps=16, batch_size=16)
+    before = [parameter.clone() for parameter in model.policy.parameters()]
+    model.learn(128)
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True))
+
+
+def test_maskable_ppo_alone_is_a_recipe_too(small_scenario: Scenario, tmp_path: Path) -> None:
+    seen: list[TrainingProgress] = []
+    recipe = quick("maskable-ppo", seconds=2.0, ppo_steps=8)
+    train(small_scenario, recipe, tmp_path, seed=0, report=seen.append)
+    assert (tmp_path / "model.zip").is_file()
+    assert {progress.phase for progress in seen} == {"ppo"}
+    assert seen[-1].share == pytest.approx(1.0, abs=0.05)
+
+
+def test_exact_updates_raise_the_expected_reward_of_states_never_trained_on(
+    small_scenario: Scenario,
+) -> None:
+    model = small_scenario.model()
+    env = SB3VecEnv(MIGClusterVec(16, small_scenario, autoreset_mode="SameStep"))
+    policy = MaskablePPO("MlpPolicy", env, n_steps=8, batch_size=16, seed=0, device="cpu").policy
+
+    def core(n: int) -> EnvironmentCore:
+        return EnvironmentCore(small_scenario, model, n, split="train", fidelity="table", w=None, days=None)
+
+    held_out = core(64)
+    for row in range(64):
+        held_out.reset_row(row, np.random.default_rng([9, row]))
+    rewards = torch.from_numpy(held_out.all_rewards())
+    observations = torch.from_numpy(held_out.observe())
+
+    def expected() -> float:
+        with torch.no_grad():
+            p = torch.softmax(logits(policy, observations), dim=-1)
+        return float((p * rewards).sum(dim=-1).mean())
+
+    before = expected()
+    trainer = ExactTrainer(policy, core(32), quick(), seed=0)
+    for step in range(60):
+        trainer.collect()
+        trainer.update(clone=False, progress=step / 60)
+    best = float(rewards.max(dim=-1).values.mean())
+    assert expected() - before > 0.5 * (best - before)
+
+
+def test_every_shipped_recipe_says_what_it_does() -> None:
+    assert {"pretrained", "maskable-ppo"} <= set(recipe_names())
+    for name in recipe_names():
+        assert load_recipe(name).about
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x\nabout: y\nclone_share: 0.9\n", "add up to"),
+        ("name: x\nabout: y\nlearning: 1\n", "unknown key `learning`"),
+        ("name: x\nabout: y\nenvs: 0\n", "key `envs`"),
+        ("name: x\n", "key `about` is missing"),
+    ],
+)
+def test_a_wrong_recipe_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_wrong_replacement_or_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(InputError, match="seconds"):
+        load_recipe("pretrained", seconds=-1.0)
+    with pytest.raises(InputError, match="unknown recipe `magic`"):
+        load_recipe("magic")
