@@ -45,12 +45,13 @@ def serve(
     from clover_rl.errors import InputError
     from clover_rl.serving.carbon_source import carbon_trace
     from clover_rl.serving.dataplane import DataPlaneSettings
-    from clover_rl.serving.runtime import ServerSettings
+    from clover_rl.serving.runtime import ServerSettings, model_files
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
     overrides = {} if time_scale is None else {"time_scale": time_scale}
     chosen = load_scenario(scenario, **overrides)
+    model_files(chosen.loaded_profile)  # before a table is built for nothing
     trace, begin = carbon_trace(chosen, carbon, start, seed)
     model = model_of(chosen)
     settings = ServerSettings(

@@ -13,10 +13,10 @@ from pathlib import Path
 from clover_rl.agents.bundle import Bundle, open_bundle
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import make_controller
-from clover_rl.cluster.application import Application
 from clover_rl.cluster.carbon import JOULES_PER_KWH
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.planner import plan_transition
+from clover_rl.cluster.profile import Profile
 from clover_rl.control.controller import Controller
 from clover_rl.control.guard import Guarded
 from clover_rl.control.ledger import Activation, Ledger
@@ -40,7 +40,7 @@ from clover_rl.signals import TraceSignal
 from clover_rl.signals.feeds import CarbonFeed
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["Runtime", "ServerSettings"]
+__all__ = ["Runtime", "ServerSettings", "model_files"]
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +76,20 @@ class ServerSettings:
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
 
 
-def model_files(application: Application) -> dict[str, Path]:
-    """Variant -> model file of an application that can be served.
+def model_files(profile: Profile) -> dict[str, Path]:
+    """Variant -> model file of a profile's application, if it can be served here.
 
     Raises:
-        InputError: it has no signature, or a variant has no file.
+        InputError: the profile needs a partition backend that is not there, the application has no
+            signature, or a variant has no file.
     """
+    if profile.partition != "emulated":
+        raise InputError(
+            f"profile `{profile.name}` needs the partition backend `{profile.partition}`, "
+            "and only `emulated` exists so far",
+            fix="serve a scenario with an emulated profile, as demo",
+        )
+    application = profile.application
     if application.folder is None or not application.inputs:
         raise InputError(
             f"application `{application.name}` has a profile but nothing to serve",
@@ -123,13 +131,7 @@ class Runtime:
         self.scenario, self.model, self.settings = scenario, model, settings
         self.clock = clock or RealClock()
         profile = model.profile
-        if profile.partition != "emulated":
-            raise InputError(
-                f"profile `{profile.name}` needs the partition backend `{profile.partition}`, "
-                "and only `emulated` exists so far",
-                fix="serve a scenario with an emulated profile, as demo",
-            )
-        models = model_files(profile.application)
+        models = model_files(profile)
         self.ledger = Ledger(settings.state / "ledger.sqlite", profile, _fingerprint(scenario, model))
         intervals = self.ledger.recent_intervals()
         self.began = self.clock.now() - (intervals[-1].end if intervals else 0.0)
