@@ -1,0 +1,65 @@
+"""Training: states per second of the exact phase, against the vector environment alone in the same run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+from sb3_contrib import MaskablePPO
+
+from clover_rl.agents.train.exact import ExactTrainer
+from clover_rl.agents.train.recipe import load_recipe
+from clover_rl.envs.core import EnvironmentCore
+from clover_rl.envs.sb3 import SB3VecEnv
+from clover_rl.envs.scenario import load_scenario
+from clover_rl.envs.vector import MIGClusterVec
+
+__all__ = ["rows"]
+
+SCENARIO = "h100-efficientnet"
+STEPS = 40
+RUNS = 5
+
+
+def rows() -> list[dict[str, Any]]:
+    """States/s of collecting and learning; the reference steps the same episodes and learns nothing."""
+    scenario, recipe = load_scenario(SCENARIO), load_recipe("pretrained")
+    env = SB3VecEnv(MIGClusterVec(recipe.envs, scenario, autoreset_mode="SameStep"))
+    policy = MaskablePPO(
+        "MlpPolicy", env, policy_kwargs={"net_arch": list(recipe.hidden)}, n_steps=8, device="cpu", seed=0
+    ).policy
+
+    def core() -> EnvironmentCore:
+        return EnvironmentCore(
+            scenario, scenario.model(), recipe.envs, split="train", fidelity="table", w=None, days=None
+        )
+
+    trainer = ExactTrainer(policy, core(), recipe, seed=0)
+    plain = trainer.core
+    rng = np.random.default_rng(0)
+    learning, stepping = [], []
+    for run in range(RUNS + 1):
+        plain.t[:] = 0
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            trainer.collect()
+            trainer.update(clone=False, progress=0.5)
+        middle = time.perf_counter()
+        plain.t[:] = 0
+        for _ in range(STEPS):
+            plain.step(rng.integers(0, len(plain.model.catalogue), plain.n), np.arange(plain.n))
+        if run:
+            learning.append(STEPS * plain.n / (middle - began))
+            stepping.append(STEPS * plain.n / (time.perf_counter() - middle))
+    value, reference = statistics.median(learning), statistics.median(stepping)
+    return [
+        {
+            "name": "train_exact",
+            "value": value,
+            "unit": "states/s",
+            "reference": reference,
+            "ratio": value / reference,
+        }
+    ]
