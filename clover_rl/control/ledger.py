@@ -132,8 +132,8 @@ class Ledger:
             ),
         )
 
-    def warmed_up(self, controller: str, interval: Interval, objective: Objective, intensity: float) -> None:
-        """Record an interval that was served and not scored."""
+    def served(self, controller: str, interval: Interval, objective: Objective, intensity: float) -> None:
+        """Record an interval that was served without a decision: a warm-up, or one whose control failed."""
         self._interval(controller, interval, objective, intensity, None)
 
     def stepped(self, controller: str, record: StepRecord) -> None:

@@ -89,6 +89,7 @@ class ControlLoop:
         intervals: the latest completed intervals.
         on_decision: called with each decision before it is applied.
         due: when the interval under way, or the last one, ends.
+        under_way: what a step that failed had observed; nothing that was served may go missing.
     """
 
     controller: Controller
@@ -102,6 +103,7 @@ class ControlLoop:
     intervals: list[Interval] = field(default_factory=list)
     on_decision: Callable[[ControlState, Decision], None] | None = None
     due: float | None = None
+    under_way: list[Interval] = field(default_factory=list)
 
     def state(self, partial: Interval | None = None) -> ControlState:
         """What is known now."""
@@ -136,7 +138,7 @@ class ControlLoop:
         end = self._end_of(start)
         objective = self.objective
         decisions: list[Decision] = []
-        parts: list[Interval] = []
+        parts = self.under_way = []
         spent = 0.0
         while True:
             state = self.state(parts[-1] if parts else None)
@@ -157,6 +159,7 @@ class ControlLoop:
         intensity = self.carbon.mean_over(start, end)
         score = score_interval(interval, objective, intensity, self.profile.application, self.pue)
         self._remember(interval)
+        self.under_way = []
         return StepRecord(tuple(decisions), interval, score, intensity, objective, spent)
 
     def _end_of(self, start: float) -> float:

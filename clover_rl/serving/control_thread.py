@@ -100,13 +100,16 @@ class ControlThread:
             return
 
     def _warm_up(self) -> None:
-        interval = self.loop.warm_up()
+        self._undecided(self.loop.warm_up())
+
+    def _undecided(self, interval: Interval) -> None:
+        """Record an interval without a decision; what was emitted counts all the same."""
         try:
             intensity = self.loop.carbon.mean_over(interval.start, interval.end)
         except Exception as error:  # a feed that fails must not end the service
             self._failed(error)
-            return
-        self.ledger.warmed_up(self.in_charge.controller.name, interval, self.loop.objective, intensity)
+            intensity = self.last.intensity if self.last else self.loop.objective.reference_g_per_kwh
+        self.ledger.served(self.in_charge.controller.name, interval, self.loop.objective, intensity)
 
     def _step(self) -> None:
         self._take_over()
@@ -117,16 +120,16 @@ class ControlThread:
             raise
         except Exception as error:  # whatever fails here, the cluster goes on serving as it is
             self._failed(error)
-            self._hold(begun + self.loop.interval_s)
+            parts, self.loop.under_way = list(self.loop.under_way), []
+            if not parts or self.cluster.now < begun + 0.5 * self.loop.interval_s:
+                rest = max(begun + self.loop.interval_s, self.cluster.now + 0.05)
+                parts.append(self.cluster.observe(rest))
+            self._undecided(Interval.merge(parts))
             return
         self.trouble = None
         self.last = record
         self.steps += 1
         self.ledger.stepped(self.in_charge.controller.name, record)
-
-    def _hold(self, until: float) -> Interval:
-        """Pass the rest of an interval without a decision."""
-        return self.cluster.observe(max(until, self.cluster.now + 0.05))
 
     def _take_over(self) -> None:
         if self._next is None:

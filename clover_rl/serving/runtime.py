@@ -305,14 +305,26 @@ class Runtime:
     def rollback(self) -> tuple[InCharge, InCharge]:
         """Put the controller before the present one back in charge; returns (new, previous).
 
+        After a restart the ledger knows who that was.
+
         Raises:
             ServingError: there was none before.
         """
-        if len(self._history) < 2:
-            raise ServingError("there is no earlier controller to go back to", fix="deploy or activate one")
-        self._history.pop()
-        in_charge = self._history.pop()
+        if len(self._history) > 1:
+            self._history.pop()
+            in_charge = self._history.pop()
+        else:
+            in_charge = self._earlier()
         return in_charge, self._hand_over(in_charge, "rolled back")
+
+    def _earlier(self) -> InCharge:
+        """The last one in the ledger that is not in charge now."""
+        assert self.control is not None
+        now = self.control.upcoming
+        for activation in reversed(self.ledger.activations()):
+            if (activation.controller, activation.bundle) != (now.controller.name, now.bundle_sha256):
+                return self._restored(activation)
+        raise ServingError("there is no earlier controller to go back to", fix="deploy or activate one")
 
     @property
     def previous(self) -> InCharge | None:

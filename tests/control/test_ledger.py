@@ -58,7 +58,7 @@ def test_a_row_holds_facts_and_score(path: Path, small_model: ClusterModel, make
     ledger = Ledger(path, small_model.profile, FACTS)
     loop = make_loop(8)
     warm = loop.warm_up()
-    ledger.warmed_up("scripted", warm, loop.objective, 300.0)
+    ledger.served("scripted", warm, loop.objective, 300.0)
     (record,) = keep(ledger, loop, 1)
     first, second = ledger.interval_rows()
     assert (first["scored"], first["reward"], first["arrived"]) == (0, None, warm.arrived)

@@ -143,7 +143,7 @@ def test_a_day_in_the_ledger_replays_to_the_same_observations(
     loop = make_loop(8, (6, 100.0), 12, 3, (8, 40.0), 11, 0)
     loop.on_decision = lambda state, decision: ledger.decided("scripted", state, decision)
     interval = loop.warm_up()
-    ledger.warmed_up("scripted", interval, loop.objective, loop.carbon.mean_over(0.0, 300.0))
+    ledger.served("scripted", interval, loop.objective, loop.carbon.mean_over(0.0, 300.0))
     for _ in range(12):
         ledger.stepped("scripted", loop.step())
     states: list[ControlState] = loop.controller.states  # type: ignore[attr-defined]

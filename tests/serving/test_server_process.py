@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -221,6 +222,9 @@ def test_a_killed_server_leaves_nobody_behind_and_its_successor_has_its_policy_a
         assert after.bundle_sha256 == before.bundle_sha256
         assert [row.start_s for row in kept][: len(intervals)] == [row.start_s for row in intervals]
         assert after.time_s >= intervals[-1].start_s + intervals[-1].duration_s
+        with ControlClient(successor.control) as client:
+            back = client.rollback()
+        assert (back.controller, back.previous_controller) == ("base", "policy")
     finally:
         assert successor.terminate() == 0
 
@@ -249,6 +253,27 @@ def test_a_killed_server_is_what_it_was_when_it_comes_back(scenario: Path, tmp_p
         workers = successor.workers()
         assert successor.terminate() == 0
         assert gone(workers)
+
+
+def test_a_carbon_feed_that_ends_leaves_the_service_up_and_every_interval_in_the_ledger(
+    scenario: Path, tmp_path: Path
+) -> None:
+    carbon = tmp_path / "carbon.csv"
+    carbon.write_text("offset_s,gco2_per_kwh\n" + "".join(f"{3600 * h},{200 + h}\n" for h in range(4)))
+    server = ServerProcess(scenario, tmp_path / "state", "--controller=base", f"--carbon={carbon}")
+    try:
+        time.sleep(6.0)  # the trace is over after three seconds of the run
+        with ControlClient(server.control) as client:
+            status, rows = client.status(), client.intervals()
+        assert status.ready
+        assert "SignalEndError" in status.trouble
+        assert any(row.scored for row in rows)
+        assert not rows[-1].scored
+        gaps = [b.start_s - (a.start_s + a.duration_s) for a, b in itertools.pairwise(rows)]
+        assert max(map(abs, gaps)) < 1e-6
+        assert all(row.energy_j > 0 for row in rows)
+    finally:
+        assert server.terminate() == 0
 
 
 def test_a_ledger_of_another_scenario_is_refused(server: ServerProcess, tmp_path: Path) -> None:
