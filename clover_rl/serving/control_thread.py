@@ -97,7 +97,10 @@ class ControlThread:
             while True:
                 self._step()
         except StoppedError:
-            return
+            rest = self.cluster.rest()
+            parts = [*self.loop.under_way, *([rest] if rest else [])]
+            if parts:
+                self._undecided(Interval.merge(parts))
 
     def _warm_up(self) -> None:
         self._undecided(self.loop.warm_up())

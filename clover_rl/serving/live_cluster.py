@@ -106,6 +106,10 @@ class LiveCluster:
                 raise StoppedError("the server is stopping")
         return self._on_loop(self._cut())
 
+    def rest(self) -> Interval | None:
+        """What happened since the last report, for the end of a run; None when no time has passed."""
+        return self._on_loop(self._cut()) if self.now - self._start > 1e-3 else None
+
     def stop(self) -> None:
         """Make the loop end at once."""
         self._stop.set()

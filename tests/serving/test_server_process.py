@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -198,6 +199,10 @@ def test_sigterm_under_load_answers_what_was_accepted_and_refuses_the_rest(
     assert report.sent == report.answered + report.failed
     assert set(report.errors) <= {"StatusCode.UNAVAILABLE"}, report.errors
     assert gone(workers)
+    with sqlite3.connect(tmp_path / "state" / "ledger.sqlite") as ledger:
+        (answered,) = ledger.execute("SELECT SUM(answered) FROM intervals").fetchone()
+    ledger.close()
+    assert answered == report.answered  # to the last one, the drain included
 
 
 def test_a_killed_server_leaves_nobody_behind_and_its_successor_has_its_policy_and_ledger(
