@@ -207,6 +207,10 @@ def _print(rows: dict[str, Any], requests: dict[str, int], comparison: dict[str,
         ["controller", "mean objective", "accuracy loss", "SLA held", "policy is better in (95 % interval)"],
         weeks,
     )
+    print(
+        "a compressed day leaves annealing little time: its live trials and transitions take their real "
+        "seconds; at real speed it does better (clover-rl evaluate h100-efficientnet)"
+    )
     against = comparison["against"]
     behind = [name for name in ("base", "static", "annealing", "search") if against[name]["win_rate"] < 0.5]
     if behind:
