@@ -7,7 +7,19 @@ import sys
 import typer
 
 from clover_rl import __version__
-from clover_rl.cli import demo, deploy, evaluate, export, infer, load, scenario, serve, status, train
+from clover_rl.cli import (
+    demo,
+    deploy,
+    evaluate,
+    export,
+    infer,
+    load,
+    scenario,
+    serve,
+    status,
+    train,
+    validate,
+)
 from clover_rl.errors import CloverError
 
 __all__ = ["app", "main"]
@@ -32,6 +44,7 @@ app.command("status")(status.status)
 app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(validate.app, name="validate")
 
 
 @app.callback(invoke_without_command=True)
