@@ -109,7 +109,7 @@ def show(result: Evaluation) -> None:
                     number(run.objective, 4),
                     number(row.headroom_share(name), 2),
                     f"{run.carbon_g_per_request:.3g}",
-                    f"{100 * saved:.1f} %",
+                    f"{round(100 * saved, 1) + 0.0:.1f} %",
                     f"{100 * run.accuracy_loss:.2f} %",
                     f"{100 * run.sla_held:.2f} %",
                     str(run.transitions),
