@@ -220,6 +220,14 @@ def _print(rows: dict[str, Any], requests: dict[str, int], comparison: dict[str,
             "the policy is better than base, the best static configuration, annealing and search "
             "in most weeks"
         )
+    means = comparison["means"]
+    above = [
+        name
+        for name in ("base", "static", "annealing", "search")
+        if means[name]["objective"] > means["policy"]["objective"]
+    ]
+    if above:
+        print(f"by its mean objective it is NOT better than {', '.join(above)}: its bad weeks weigh more")
     if rows["policy"]["carbon_g_per_request"] >= base:
         print("on the served day the policy emitted NO less than BASE")
 
