@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,13 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clover_rl.agents.manifest import Manifest
+from clover_rl.agents.network import PolicyNetwork
 from clover_rl.cluster.choices import Catalogue
 from clover_rl.cluster.profile import Profile
-from clover_rl.control.codecs import ActionCodec, ObservationCodec
-from clover_rl.errors import BundleError, CloverError, MissingExtraError
+from clover_rl.control.codecs import ActionCodec, ObservationCodec, texts_hash
+from clover_rl.errors import BundleError, CloverError, InputError
 from clover_rl.simulation.model import ClusterModel
+from clover_rl.yamlfile import validate_model
 
-__all__ = ["ALLOWED_OPERATORS", "FORMAT", "Bundle", "Parity", "PolicyNetwork", "open_bundle", "pack_bundle"]
+__all__ = ["FORMAT", "Bundle", "Parity", "open_bundle", "pack_bundle"]
 
 FORMAT = 1
 """Version of the file format; another one is refused."""
@@ -29,14 +33,6 @@ FORMAT = 1
 MEMBERS = ("policy.onnx", "parity.npz")
 MANIFEST = "manifest.json"
 MAX_BYTES = 64 * 2**20
-
-ALLOWED_OPERATORS = frozenset(
-    {
-        "Add", "Cast", "Clip", "Concat", "Constant", "Div", "Gemm", "Identity", "MatMul", "Mul", "Relu",
-        "Reshape", "Shape", "Slice", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
-    }
-)  # fmt: skip
-"""Operators that a policy may use: arithmetic of a small network, nothing that loops, calls out or loads."""
 
 TOLERANCE = 1e-4
 """Largest difference of logits, relative to their spread, between export and replay."""
@@ -58,6 +54,26 @@ class Parity:
     logits: NDArray[np.float32]
     actions: NDArray[np.int64]
 
+    def require(self, size: int, actions: int) -> None:
+        """Refuse vectors that prove nothing.
+
+        Raises:
+            BundleError: none, or not of this observation size and number of actions, or not numbers, or an
+                action that its mask forbids.
+        """
+        n = len(self.actions)
+        wanted = (((n, size), "f4"), ((n, actions), "?"), ((n, actions), "f4"), ((n,), "i8"))
+        found = (self.observations, self.masks, self.logits, self.actions)
+        fit = all(
+            a.shape == shape and a.dtype == kind for a, (shape, kind) in zip(found, wanted, strict=True)
+        )
+        finite = fit and bool(np.isfinite(self.observations).all() and np.isfinite(self.logits).all())
+        inside = finite and n > 0 and bool(((self.actions >= 0) & (self.actions < actions)).all())
+        if not inside or not self.masks[np.arange(n), self.actions].all():
+            raise BundleError(
+                "the parity vectors do not fit the manifest's observations and actions", fix="export it again"
+            )
+
     def margins(self) -> NDArray[np.float32]:
         """Difference between the highest and the second highest logit, shape (n,)."""
         top = np.sort(self.logits, axis=-1)
@@ -78,64 +94,6 @@ class ReplayResult:
     vectors: int
     near_ties: int
     largest_difference: float
-
-
-class PolicyNetwork:
-    """policy.onnx in ONNX Runtime on one thread: observation and mask in, logits out.
-
-    Raises:
-        BundleError: the network uses an operator that is not allowed, or cannot be loaded.
-        MissingExtraError: onnxruntime is not installed.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtraError(
-                "onnxruntime is needed to run a policy", fix="install clover-rl[serve]"
-            ) from None
-        check_operators(content)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own classes share no public base
-            raise BundleError(
-                f"policy.onnx cannot be loaded ({type(error).__name__})", fix="export it again"
-            ) from None
-
-    def logits(self, observations: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Logits of n observations, masked actions very low, shape (n, actions)."""
-        (out,) = self._session.run(None, {"observation": observations, "mask": masks})
-        return np.asarray(out, np.float32)
-
-
-def check_operators(content: bytes) -> None:
-    """Refuse networks with operators outside ALLOWED_OPERATORS, other domains, functions or external data.
-
-    Raises:
-        BundleError: naming the first one.
-    """
-    try:
-        import onnx
-    except ImportError:
-        raise MissingExtraError("onnx is needed to check a policy", fix="install clover-rl[serve]") from None
-    try:
-        model = onnx.load_from_string(content)
-    except Exception:  # protobuf's own classes
-        raise BundleError("policy.onnx is no ONNX file", fix="export it again") from None
-    if model.functions or any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
-        raise BundleError("policy.onnx uses functions or external data", fix="export it again")
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ALLOWED_OPERATORS:
-            raise BundleError(
-                f"policy.onnx uses the operator `{node.domain or 'ai.onnx'}.{node.op_type}`, "
-                "which is not allowed",
-                fix="export a policy made of plain layers",
-            )
 
 
 @dataclass(frozen=True)
@@ -179,7 +137,7 @@ class Bundle:
         found = PolicyNetwork(self.network).logits(parity.observations, parity.masks)
         tolerance = parity.tolerance()
         difference = float(np.abs(np.where(parity.masks, found - parity.logits, 0.0)).max(initial=0.0))
-        if found.shape != parity.logits.shape or not difference <= tolerance:
+        if not difference <= tolerance:
             raise BundleError(
                 f"the policy's logits differ from the recorded ones by {difference:.3g} "
                 f"(tolerance {tolerance:.3g})",
@@ -220,6 +178,13 @@ class Bundle:
                 "the bundle chooses from another action catalogue than the cluster's",
                 fix="export it again for this scenario",
             )
+        if _sees(self.observation_codec) != _sees(
+            ObservationCodec.of(model, reference_g_per_kwh=1.0, interval_s=1.0)
+        ):
+            raise BundleError(
+                "the bundle observes other quantities than this version and cluster have",
+                fix="export it again",
+            )
         warnings = []
         if self.manifest["profile_hash"] != profile.hash:
             warnings.append(
@@ -229,11 +194,32 @@ class Bundle:
         return warnings
 
 
+def _sees(codec: ObservationCodec) -> tuple[object, ...]:
+    """What the numbers of an observation stand for; how they are scaled is the policy's own affair."""
+    return codec.slots, codec.gpus, [(field.name, field.size) for field in codec.fields]
+
+
+def _packed(members: Mapping[str, bytes]) -> bytes:
+    """The one way in which a bundle's members are stored.
+
+    No times, no compression: the same members give the same bytes, and any other byte is damage.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in (MANIFEST, *MEMBERS):
+            info = zipfile.ZipInfo(name)
+            info.create_system = 3
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, members[name])
+    return buffer.getvalue()
+
+
 def pack_bundle(path: Path, manifest: Mapping[str, Any], network: bytes, parity: Parity) -> Bundle:
-    """Write a bundle, replay it, and only then put it at its place.
+    """Pack a bundle, replay it, and only then write it.
 
     Raises:
         BundleError: the replay failed; nothing is written.
+        InputError: it cannot be written there.
     """
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -248,24 +234,24 @@ def pack_bundle(path: Path, manifest: Mapping[str, Any], network: bytes, parity:
         "format": FORMAT,
         "members": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
     }
+    content = _packed(members | {MANIFEST: json.dumps(complete, indent=1).encode()})
+    bundle = open_bundle(content)
+    bundle.replay()
     partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MANIFEST, json.dumps(complete, indent=1))
-        for name, content in members.items():
-            archive.writestr(name, content)
     try:
-        bundle = open_bundle(partial)
-        bundle.replay()
-    except CloverError:
-        partial.unlink()
-        raise
-    partial.replace(path)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(
+            f"cannot be written ({error.strerror})", where=str(path), fix="name a file in an existing folder"
+        ) from None
     return bundle
 
 
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError),
-    *(KeyError, ValueError, TypeError, IndexError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, MemoryError),
+    *(KeyError, ValueError, TypeError, IndexError, struct.error),
 )
 """What zipfile, json and numpy raise at content that is not what it should be."""
 
@@ -283,8 +269,9 @@ def open_bundle(source: Path | bytes) -> Bundle:
         raise BundleError(f"cannot be read ({error.strerror})", where=where, fix="check the path") from None
     try:
         return _opened(content)
-    except BundleError as error:
-        raise BundleError(error.what, where=where, fix=error.fix) from None
+    except CloverError as error:
+        inner = f"{error.where}: {error.what}" if error.where else error.what
+        raise BundleError(inner, where=where, fix=error.fix) from None
     except _DAMAGE:
         raise BundleError(
             "is damaged or no bundle", where=where, fix="export the policy again or copy the file again"
@@ -300,24 +287,42 @@ def _opened(content: bytes) -> Bundle:
             raise BundleError(
                 "does not hold exactly a manifest, a policy and parity vectors", fix="export again"
             )
-        if sum(info.file_size for info in archive.infolist()) > 4 * MAX_BYTES:
-            raise BundleError("unpacks to too much", fix="a bundle is a small file; check it")
-        manifest = json.loads(archive.read(MANIFEST))
-        members = {name: archive.read(name) for name in MEMBERS}
+        _require_small(archive)
+        members = {name: archive.read(name) for name in names}
+    manifest = _manifest(members[MANIFEST])
+    for name in MEMBERS:
+        if hashlib.sha256(members[name]).hexdigest() != manifest["members"].get(name):
+            raise BundleError(f"{name} is not what the manifest says", fix="copy or export the file again")
+    if _packed(members) != content:
+        raise BundleError("has bytes that export did not write", fix="copy or export the file again")
+    parity = _parity(members["parity.npz"])
+    bundle = Bundle(manifest, members["policy.onnx"], parity, hashlib.sha256(content).hexdigest())
+    parity.require(bundle.observation_codec.size, len(manifest["actions"]["catalogue"]))
+    return bundle
+
+
+def _require_small(archive: zipfile.ZipFile) -> None:
+    if sum(info.file_size for info in archive.infolist()) > 4 * MAX_BYTES:
+        raise BundleError("unpacks to too much", fix="a bundle is a small file; check it")
+
+
+def _manifest(content: bytes) -> dict[str, Any]:
+    manifest = json.loads(content)
+    if not isinstance(manifest, dict):
+        raise BundleError("is no mapping of keys", where=MANIFEST, fix="export it again")
     if manifest.get("format") != FORMAT:
         raise BundleError(
             f"has format {manifest.get('format')}, this version reads {FORMAT}", fix="export it again"
         )
-    for name, member in members.items():
-        if hashlib.sha256(member).hexdigest() != manifest["members"][name]:
-            raise BundleError(f"{name} is not what the manifest says", fix="copy or export the file again")
-    with np.load(io.BytesIO(members["parity.npz"]), allow_pickle=False) as arrays:
-        parity = Parity(
-            arrays["observations"].astype(np.float32),
-            arrays["masks"].astype(np.bool_),
-            arrays["logits"].astype(np.float32),
-            arrays["actions"].astype(np.int64),
-        )
-    for key in ("name", "application", "gpu", "gpus", "observation", "actions", "profile_hash"):
-        manifest[key]
-    return Bundle(manifest, members["policy.onnx"], parity, hashlib.sha256(content).hexdigest())
+    validate_model(manifest, Manifest, where=MANIFEST)
+    actions = manifest["actions"]
+    if texts_hash(actions["catalogue"]) != actions["catalogue_hash"]:
+        raise BundleError("the action catalogue is not what its hash says", fix="export it again")
+    return manifest
+
+
+def _parity(content: bytes) -> Parity:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        _require_small(archive)
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return Parity(arrays["observations"], arrays["masks"], arrays["logits"], arrays["actions"])

@@ -103,12 +103,19 @@ def evaluate(
         progress: called with (runs done, runs in all).
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, the same name twice, or a weight outside 0 to 1.
         BundleError: a bundle for something else.
     """
     for name in against:
         if name not in CONTROLLERS:
             raise InputError(f"unknown controller `{name}`", fix=f"use some of {', '.join(CONTROLLERS)}")
+    for w in weights:
+        if not 0.0 < w < 1.0:
+            raise InputError(f"w is {w:g}", fix="use weights of carbon above 0 and below 1")
+    names = [name for name, _ in policies]
+    for name in names:
+        if name in CONTROLLERS or names.count(name) > 1:
+            raise InputError(f"two controllers are called `{name}`", fix="rename one of the bundles")
     for _, bundle in policies:
         PolicyController(bundle, model)
     kinds = ("oracle", *(["search"] if "search" in against else []))

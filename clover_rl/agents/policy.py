@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from clover_rl.agents.bundle import Bundle, PolicyNetwork
+from clover_rl.agents.bundle import Bundle
+from clover_rl.agents.network import PolicyNetwork
 from clover_rl.control.codecs import ActionCodec
 from clover_rl.control.controller import Decision
 from clover_rl.control.state import ControlState
+from clover_rl.errors import BundleError
 from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["PolicyController"]
@@ -33,6 +35,8 @@ class PolicyController:
         self.codec = bundle.observation_codec
         self.actions = ActionCodec(model.catalogue)
         self.network = PolicyNetwork(bundle.network)
+        if (self.network.observation_size, self.network.actions) != (self.codec.size, len(model.catalogue)):
+            raise BundleError("the network's size is not the manifest's", fix="export the policy again")
         self._observation = np.empty((1, self.codec.size), np.float32)
 
     def reset(self, seed: int) -> None:

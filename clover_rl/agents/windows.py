@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,15 +46,23 @@ def generated_windows(
     """
     if count < 1:
         raise InputError(f"{count} windows are none", fix="ask for one or more")
-    steps = int(days * 86_400.0 / (scenario.interval_s * scenario.time_scale))
-    if steps < 1:
-        raise InputError(f"a window of {days:g} days has no step", fix="make it longer")
+    steps = _steps(scenario, days)
     windows = []
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         signals = draw_signals(scenario, model.baseline.capacity, split, days, rng)
         windows.append(Window(signals.carbon.name, f"generated {index}", signals, steps, seed * 1000 + index))
     return windows
+
+
+def _steps(scenario: Scenario, days: float) -> int:
+    """Whole intervals in a number of days; raises InputError where there is none."""
+    if not 0.0 < days < math.inf:
+        raise InputError(f"a window of {days:g} days", fix="use a number of days above 0")
+    steps = int(days * 86_400.0 / (scenario.interval_s * scenario.time_scale))
+    if steps < 1:
+        raise InputError(f"a window of {days:g} days has no step", fix="make it longer")
+    return steps
 
 
 def file_windows(
@@ -101,14 +110,14 @@ def _window(
 ) -> Window:
     step = scenario.interval_s * scenario.time_scale
     begin = carbon.start_s + start_s
-    if start_s < 0.0 or begin >= carbon.end_s:
+    if not 0.0 <= start_s < carbon.end_s - carbon.start_s:
         raise InputError(
             f"the window starts {start_s:g} s into a trace of {carbon.end_s - carbon.start_s:g} s",
             where=carbon_name,
-            fix="use an earlier --start",
+            fix="use a --start within it",
         )
     available = min(carbon.end_s - begin, load.end_s - load.start_s)
-    steps = min(int(days * 86_400.0 / step), int(available / step + 1e-9) - 1)
+    steps = min(_steps(scenario, days), int(available / step + 1e-9) - 1)
     if steps < 1:
         raise InputError(
             f"the signals cover {available:g} s, less than a warm-up and one interval of {step:g} s",

@@ -144,7 +144,13 @@ def _start(text: str, carbon: list[Path]) -> float:
         raise InputError(
             f"--start `{text}` is neither seconds nor a timestamp", fix="write 86400 or 2021-03-01T00:00:00Z"
         ) from None
-    epoch = read_carbon_csv(carbon[0]).epoch
+    epochs = {read_carbon_csv(path).epoch for path in carbon}
+    if len(epochs) > 1:
+        raise InputError(
+            "the carbon files begin at different moments, so one timestamp cannot start all windows",
+            fix="give --start in seconds, or evaluate them one by one",
+        )
+    epoch = epochs.pop()
     if epoch is None or moment.tzinfo is None:
         raise InputError(
             "a timestamp needs a zone and a carbon file with timestamps", fix="give --start in seconds"

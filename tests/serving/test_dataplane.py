@@ -328,7 +328,7 @@ def test_a_full_queue_answers_as_it_is_set(serve: Serve, as_triton: bool, code: 
     async def run() -> None:
         settings = DataPlaneSettings(full_is_unavailable=as_triton)
         async with (
-            serve(hold_s=0.1, capacity=2, settings=settings) as plane,
+            serve(hold_s=0.6, capacity=2, settings=settings) as plane,
             grpc.aio.insecure_channel(plane.address) as channel,
         ):
             stub = stub_on(channel)

@@ -155,14 +155,26 @@ def export_run(run: Path, out: Path, *, name: str | None = None) -> Bundle:
     """Write a bundle of a run folder that `train` made.
 
     Raises:
-        InputError: not a run folder.
+        InputError: not a run folder, or one whose files cannot be read.
         BundleError: see export_model.
     """
     path = run / "model.zip"
     if not path.is_file() or not (run / "scenario.yaml").is_file():
         raise InputError("is no run folder of `clover-rl train`", where=str(run), fix="name its --out folder")
     scenario = load_scenario(run / "scenario.yaml")
-    record = json.loads((run / "training.json").read_text())
-    record.pop("history", None)
-    model = MaskablePPO.load(path, device="cpu")
+    try:
+        record = json.loads((run / "training.json").read_text())
+        record.pop("history", None)
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise InputError(
+            "cannot be read: the training did not end, or the file was changed",
+            where=str(run / "training.json"),
+            fix="train again",
+        ) from None
+    try:
+        model = MaskablePPO.load(path, device="cpu")
+    except Exception as error:  # whatever a damaged archive, or one of other library versions, brings about
+        raise InputError(
+            f"cannot be loaded ({type(error).__name__})", where=str(path), fix="train again"
+        ) from None
     return export_model(model, scenario, out, name=name, training=record)

@@ -25,6 +25,7 @@ from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.sb3 import SB3VecEnv
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.vector import MIGClusterVec
+from clover_rl.errors import InputError
 
 if TYPE_CHECKING:
     from clover_rl.simulation.model import ClusterModel
@@ -147,9 +148,17 @@ def train(
 
     Returns:
         Path of model.zip.
+
+    Raises:
+        InputError: the run folder cannot be made.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot be made ({error.strerror})", where=str(out), fix="name another run folder"
+        ) from None
     cluster = scenario.model(model_progress)
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     env = SB3VecEnv(
         MIGClusterVec(recipe.envs, scenario, split="train", fidelity="table", autoreset_mode="SameStep")
