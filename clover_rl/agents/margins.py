@@ -16,6 +16,7 @@ from clover_rl.control.controller import Controller
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.signals import EpisodeSignals, draw_signals
 from clover_rl.simulation.model import ClusterModel
+from clover_rl.simulation.tables import TABLE_VERSION
 
 __all__ = ["MARGINS", "tuned_margin"]
 
@@ -59,14 +60,16 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
         model.profile.hash,
         model.sla_ms,
         scenario.to_dict(),
-        [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS],
+        [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION],
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
     path = cache_folder() / "margins" / f"{key}.json"
     try:
-        return float(json.loads(path.read_text())["margin"])
-    except (OSError, ValueError, KeyError):
-        pass
+        kept = json.loads(path.read_text())["margin"]
+        if kept in MARGINS:
+            return float(kept)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # absent or damaged: found anew
     steps = round(DAYS * 86_400.0 / (scenario.interval_s * scenario.time_scale))
     windows = min(max(WANTED_STEPS // steps, LEAST_WINDOWS), MOST_WINDOWS)
     totals = np.zeros(len(MARGINS))

@@ -70,6 +70,21 @@ def test_the_same_seed_gives_the_same_run(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_reset_forgets_the_run_before(
+    make: Make, name: str, small_scenario: Scenario, small_model: ClusterModel, window: Window
+) -> None:
+    controller = make(name)
+    runs = [
+        run_controller(small_scenario, small_model, controller, window.signals, steps=25, w=0.1, seed=4)
+        for _ in range(2)
+    ]
+    first, again = ([(r.decisions, r.interval) for r in run] for run in runs)
+    assert first == again
+    controller.reset(4)
+    assert controller.live_trials == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_decision_is_valid_has_a_reason_and_only_annealing_tries_live(
     make: Make, name: str, small_scenario: Scenario, small_model: ClusterModel, window: Window
 ) -> None:

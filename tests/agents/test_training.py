@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sb3_contrib import MaskablePPO
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
 
-from clover_rl.agents.train.actor import logits
+from clover_rl.agents.train.actor import greedy, logits
 from clover_rl.agents.train.exact import ExactTrainer
 from clover_rl.agents.train.recipe import load_recipe, recipe_names
 from clover_rl.agents.train.trainer import TrainingProgress, train
+from clover_rl.agents.train.validation import Validation, Validator
 from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.sb3 import SB3VecEnv
-from clover_rl.envs.scenario import Scenario
+from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.envs.vector import MIGClusterVec
 from clover_rl.errors import InputError
+from clover_rl.simulation.model import ClusterModel
 from tests.agents.conftest import quick
 
 
@@ -38,11 +43,56 @@ def test_the_best_validation_is_what_was_kept(run: Path) -> None:
     assert record["best"]["objective"] == max(entry["objective"] for entry in record["history"])
 
 
-def test_every_physical_figure_is_a_tensorboard_scalar(run: Path) -> None:
+def test_the_best_validation_is_that_of_the_saved_weights(
+    run: Path, small_scenario: Scenario, small_model: ClusterModel
+) -> None:
+    record, recipe = json.loads((run / "training.json").read_text()), load_recipe(run / "recipe.yaml")
+    validator = Validator(
+        small_scenario,
+        small_model,
+        episodes=recipe.validation_episodes,
+        days=recipe.validation_days,
+        margin=record["oracle_margin"],
+    )
+    policy = MaskablePPO.load(run / "model.zip", device="cpu").policy
+    again = validator.validate(lambda core: greedy(policy, core))
+    assert again.objective == record["best"]["objective"]
+    assert again.headroom_share == record["best"]["headroom_share"]
+    assert again.objective == pytest.approx(again.carbon + again.accuracy + again.penalty)
+
+
+def test_scenario_and_recipe_of_a_run_are_those_it_was_given(run: Path, small_scenario: Scenario) -> None:
+    kept = load_scenario(run / "scenario.yaml")
+    assert kept.to_dict() | {"profile": ""} == small_scenario.to_dict() | {"profile": ""}
+    assert kept.loaded_profile.hash == small_scenario.loaded_profile.hash
+    assert load_recipe(run / "recipe.yaml") == quick()
+
+
+def scalars(run: Path) -> EventAccumulator:
     (folder,) = {path.parent for path in (run / "tensorboard").glob("events*")}
     events = EventAccumulator(str(folder))
     events.Reload()
-    tags = set(events.Tags()["scalars"])
+    return events
+
+
+def test_the_share_of_headroom_is_a_scalar_wherever_it_is_defined(run: Path) -> None:
+    record, events = json.loads((run / "training.json").read_text()), scalars(run)
+    shares = [entry["headroom_share"] for entry in record["history"]]
+    defined = [share for share in shares if share is not None]
+    tags = events.Tags()["scalars"]
+    shown = events.Scalars("validation/headroom_share") if "validation/headroom_share" in tags else []
+    assert [event.value for event in shown] == pytest.approx(defined)
+
+
+@pytest.mark.parametrize(("gap", "share"), [(0.0019, None), (0.004, 0.5)])
+def test_a_validation_has_no_share_of_next_to_nothing(gap: float, share: float | None) -> None:
+    numbers = dict.fromkeys((field.name for field in fields(Validation)), 0.0)
+    found = Validation(**(numbers | {"objective": gap / 2, "oracle": gap})).headroom_share
+    assert found == (None if share is None else pytest.approx(share))
+
+
+def test_every_physical_figure_is_a_tensorboard_scalar(run: Path) -> None:
+    tags = set(scalars(run).Tags()["scalars"])
     for name in ("carbon_g_per_request", "accuracy_loss", "p95_over_sla", "violations", "objective"):
         assert f"validation/{name}" in tags
     for term in ("carbon", "accuracy", "penalty"):
@@ -62,8 +112,18 @@ def test_maskable_ppo_alone_is_a_recipe_too(small_scenario: Scenario, tmp_path: 
     recipe = quick("maskable-ppo", seconds=2.0, ppo_steps=8)
     train(small_scenario, recipe, tmp_path, seed=0, report=seen.append)
     assert (tmp_path / "model.zip").is_file()
+    tags = set(scalars(tmp_path).Tags()["scalars"])
+    assert {"rollout/carbon", "rollout/accuracy", "rollout/penalty", "terms/penalty"} <= tags
     assert {progress.phase for progress in seen} == {"ppo"}
     assert seen[-1].share == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused_before_training(
+    small_scenario: Scenario, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        train(small_scenario, quick(), tmp_path / "file")
 
 
 def test_exact_updates_raise_the_expected_reward_of_states_never_trained_on(
@@ -89,9 +149,9 @@ def test_exact_updates_raise_the_expected_reward_of_states_never_trained_on(
 
     before = expected()
     trainer = ExactTrainer(policy, core(32), quick(), seed=0)
-    for step in range(60):
+    for step in range(40):
         trainer.collect()
-        trainer.update(clone=False, progress=step / 60)
+        trainer.update(clone=False, progress=step / 40)
     best = float(rewards.max(dim=-1).values.mean())
     assert expected() - before > 0.5 * (best - before)
 

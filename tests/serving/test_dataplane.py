@@ -370,7 +370,7 @@ def test_a_deadline_is_kept_and_leaves_the_queue(serve: Serve, how: str) -> None
 
 def test_draining_answers_what_was_accepted_and_refuses_the_rest(serve: Serve) -> None:
     async def run() -> None:
-        async with serve(hold_s=0.1) as plane, grpc.aio.insecure_channel(plane.address) as channel:
+        async with serve(hold_s=0.3) as plane, grpc.aio.insecure_channel(plane.address) as channel:
             stub = stub_on(channel)
             stream = stub.ModelStreamInfer()
             await stream.write(message())

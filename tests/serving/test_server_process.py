@@ -264,11 +264,14 @@ def test_a_carbon_feed_that_ends_leaves_the_service_up_and_every_interval_in_the
     scenario: Path, tmp_path: Path
 ) -> None:
     carbon = tmp_path / "carbon.csv"
-    carbon.write_text("offset_s,gco2_per_kwh\n" + "".join(f"{3600 * h},{200 + h}\n" for h in range(4)))
+    carbon.write_text("offset_s,gco2_per_kwh\n" + "".join(f"{3600 * h},{200 + h}\n" for h in range(7)))
     server = ServerProcess(scenario, tmp_path / "state", "--controller=base", f"--carbon={carbon}")
     try:
-        time.sleep(6.0)  # the trace is over after three seconds of the run
         with ControlClient(server.control) as client:
+            deadline = time.monotonic() + 30.0
+            while client.status().time_s < 9.0:  # the trace is over after six seconds of the run
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
             status, rows = client.status(), client.intervals()
         assert status.ready
         assert "SignalEndError" in status.trouble
