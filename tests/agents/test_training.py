@@ -149,9 +149,9 @@ def test_exact_updates_raise_the_expected_reward_of_states_never_trained_on(
 
     before = expected()
     trainer = ExactTrainer(policy, core(32), quick(), seed=0)
-    for step in range(40):
+    for step in range(60):
         trainer.collect()
-        trainer.update(clone=False, progress=step / 40)
+        trainer.update(clone=False, progress=step / 60)
     best = float(rewards.max(dim=-1).values.mean())
     assert expected() - before > 0.5 * (best - before)
 
