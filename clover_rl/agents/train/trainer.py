@@ -117,7 +117,7 @@ class _PpoCallback(BaseCallback):
     def _on_step(self) -> bool:
         self.run_state.tick(self.training_env.num_envs)
         info = self.training_env.last_info  # type: ignore[attr-defined]
-        if self.n_calls % 32 == 0:
+        if self.n_calls % 32 == 1:
             writer = self.run_state.writer
             for name, values in info["reward_terms"].items():
                 writer.add_scalar(f"rollout/{name}", float(values.mean()), self.run_state.states)
