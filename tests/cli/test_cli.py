@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from clover_rl import __version__
+from clover_rl.cli.app import main
 from tests.serving.server_process import run_cli
 
-SMALL = Path(__file__).resolve().parents[1] / "data" / "small-scenario.yaml"
+SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small-scenario.yaml")
+FILES = ("evaluate", SMALL, "--carbon", "{tmp}/days.csv", "--load", "{tmp}/load.csv", "--days", "0.1")
 
 
 def document(*arguments: str) -> object:
     done = run_cli(*arguments, "--json", timeout=120.0)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def run_here(
+    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    """The entry point in this process, for want of the seconds a new one takes: status, stdout, stderr."""
+    patch.setattr(sys, "argv", ["clover-rl", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    shown = capsys.readouterr()
+    return int(caught.value.code or 0), shown.out, shown.err
 
 
 def test_version_and_help() -> None:
@@ -34,73 +49,171 @@ def test_scenarios_are_listed_shown_and_checked() -> None:
     assert isinstance(shown, dict)
     assert shown["gpus"] == 2
     assert shown["provenance"]["service"]["kind"] == "modelled"
-    assert run_cli("scenario", "check", str(SMALL)).stdout.startswith("small: fine")
+    assert run_cli("scenario", "check", SMALL).stdout.startswith("small: fine")
 
 
-def test_the_whole_way_from_training_to_evaluation(tmp_path: Path) -> None:
+def test_the_whole_way_from_training_to_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = tmp_path / "quick.yaml"
     recipe.write_text(
         "name: quick\nabout: seconds\nseconds: 2\nenvs: 16\nhidden: [16]\nmemory: 1024\n"
         "validation_episodes: 1\nvalidation_days: 0.1\n"
     )
     run, bundle = tmp_path / "run", tmp_path / "policy.clover"
-    trained = document("train", str(SMALL), "--recipe", str(recipe), "--out", str(run), "--seed", "2")
+    trained = document("train", SMALL, "--recipe", str(recipe), "--out", str(run), "--seed", "2")
     assert isinstance(trained, dict)
     assert trained["run"] == str(run)
     exported = document("export", str(run), "-o", str(bundle))
     assert isinstance(exported, dict)
     assert exported["vectors"] == 1000
     found = document(
-        *("evaluate", str(SMALL), "--policy", str(bundle), "--against", "base", "--windows", "1"),
+        *("evaluate", SMALL, "--policy", str(bundle), "--against", "base", "--windows", "1"),
         *("--days", "0.1", "--w", "0.1"),
     )
     assert isinstance(found, dict)
     (window,) = found["windows"]
     assert {"base", "static", "oracle", "policy"} == set(window["controllers"])
+    assert {"carbon", "load", "w", "sla_ms", "gap"} <= set(window)
+    for result in window["controllers"].values():
+        assert set(result) >= {
+            *("objective", "headroom_share", "carbon_g_per_request", "accuracy_loss", "sla_held"),
+            *("transitions", "live_trials", "decision_us"),
+        }
+        assert 0.0 <= result["sla_held"] <= 1.0
     assert found["command"].startswith("clover-rl evaluate")
+
+    twin = tmp_path / "twin" / bundle.name
+    twin.parent.mkdir()
+    twin.write_bytes(bundle.read_bytes())
+    both = ("evaluate", SMALL, "--policy", str(bundle), "--policy", str(twin))
+    require_one_sentence(*run_here(monkeypatch, capsys, *both), "two controllers are called `policy policy`")
+    damaged = bytearray(bundle.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    bundle.write_bytes(damaged)
+    status, out, err = run_here(monkeypatch, capsys, "evaluate", SMALL, "--policy", str(bundle))
+    require_one_sentence(status, out, err, "damaged or no bundle|is not what the manifest says")
+    status, out, err = run_here(monkeypatch, capsys, "export", str(run), "-o", str(tmp_path / "no" / "x"))
+    require_one_sentence(status, out, err, "cannot be written")
 
 
 def test_the_headroom_report_is_a_document_and_a_table() -> None:
-    arguments = ("scenario", "headroom", str(SMALL), "--windows", "1", "--days", "0.1")
+    arguments = ("scenario", "headroom", SMALL, "--windows", "1", "--days", "0.1")
     report = document(*arguments)
     assert isinstance(report, dict)
     assert [row["w"] for row in report["rows"]] == [0.05, 0.1]
     assert "worth training" in run_cli(*arguments).stdout
 
 
+def write_traces(folder: Path, hours: int = 24) -> tuple[str, str]:
+    """Hourly carbon from 2021-03-01 with timestamps, and load in bins of ten minutes."""
+    first = datetime(2021, 3, 1, tzinfo=UTC)
+    rows = [f"{(first + timedelta(hours=h)):%Y-%m-%dT%H:%M:%SZ},{150 + 10 * h}" for h in range(hours + 1)]
+    (folder / "days.csv").write_text("\n".join(["timestamp,gco2_per_kwh", *rows, ""]))
+    bins = [f"{600 * b},{900 + 10 * (b % 50)}" for b in range(6 * hours)]
+    (folder / "load.csv").write_text("\n".join(["offset_s,requests", *bins, ""]))
+    return str(folder / "days.csv"), str(folder / "load.csv")
+
+
+def test_files_are_evaluated_from_a_timestamp_or_the_same_offset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carbon, load = write_traces(tmp_path)
+    common = [*("evaluate", SMALL, "--carbon", carbon, "--load", load, "--against", "base"), "--json"]
+    common += ["--w", "0.1", "--days", "0.1"]
+    found = []
+    for start in ("2021-03-01T06:00:00Z", "2021-03-01T07:00:00+01:00", "21600", "0"):
+        status, out, _ = run_here(monkeypatch, capsys, *common, "--start", start)
+        assert status == 0
+        (window,) = json.loads(out)["windows"]
+        found.append(window["controllers"]["base"]["carbon_g_per_request"])
+        assert (window["carbon"], window["load"], window["steps"]) == ("days", "load", 28)
+        assert window["load_factor"] > 0
+    assert found[0] == found[1] == found[2] > 1.2 * found[3]  # intensity rises through the day
+
+
 CARBON = "offset_s,gco2_per_kwh\n0,200\n3600,210\n7200,nan\n"
+SERVE = [
+    (("serve", "h100-efficientnet", "--state", "{tmp}/state"), "nothing to serve|only `emulated` exists"),
+    (("serve", "demo", "--w", "2"), "--w is 2"),
+    (("serve", "demo", "--carbon", "{tmp}/carbon.csv"), r"carbon\.csv:4"),
+]
+MISTAKES = [
+    (("scenario", "show", "nosuch"), "unknown scenario `nosuch`"),
+    (("scenario", "show", "{tmp}/absent.yaml"), "does not exist"),
+    (("scenario", "check", "{tmp}/bad.yaml"), "unknown key `gpu`"),
+    (("scenario", "check", "{tmp}/broken.yaml"), r"broken\.yaml:3: is not valid YAML"),
+    (("scenario", "check", "{tmp}/other.yaml"), "profile"),
+    (("scenario", "headroom", SMALL, "--days", "inf"), "a window of inf days"),
+    (("train", "demo", "--recipe", "magic"), "unknown recipe `magic`"),
+    (("train", "nosuch"), "unknown scenario `nosuch`"),
+    (("train", SMALL, "--out", "{tmp}/bad.yaml", "--seconds", "1"), r"bad\.yaml: cannot be made"),
+    (("export", "{tmp}"), "is no run folder"),
+    (("evaluate", "demo", "--against", "magic"), "unknown controller `magic`"),
+    (("evaluate", SMALL, "--policy", "{tmp}/broken.yaml"), "damaged or no bundle"),
+    (("evaluate", SMALL, "--policy", "{tmp}/absent.clover"), "cannot be read"),
+    (("evaluate", SMALL, "--carbon", "{tmp}/carbon.csv"), "go together"),
+    (("evaluate", SMALL, "--carbon", "{tmp}/carbon.csv", "--load", "{tmp}/load.csv"), r"carbon\.csv:4"),
+    (("evaluate", SMALL, "--carbon", "{tmp}/days.csv", "--load", "{tmp}/carbon.csv"), r"carbon\.csv:1"),
+    (("evaluate", SMALL, "--carbon", "{tmp}/no.csv", "--load", "{tmp}/load.csv"), r"no\.csv"),
+    (("evaluate", SMALL, "--w", "2", "--windows", "1", "--days", "0.1"), "w is 2"),
+    (("evaluate", SMALL, "--days", "inf"), "a window of inf days"),
+    ((*FILES, "--start", "monday"), "--start `monday` is neither"),
+    ((*FILES, "--start", "2021-03-01T00:00:00"), "needs a zone"),
+    ((*FILES, "--start", "2020-03-01T00:00:00Z"), "use a --start within it"),
+    ((*FILES, "--start", "nan"), "use a --start within it"),
+    ((*FILES, "--start", "86100"), "less than a warm-up and one interval"),
+    (
+        (*FILES, "--carbon", "{tmp}/later.csv", "--start", "2021-03-01T06:00:00Z"),
+        "begin at different moments",
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("scenario", "show", "nosuch"), "unknown scenario `nosuch`"),
-        (("scenario", "check", "{tmp}/bad.yaml"), "unknown key `gpu`"),
-        (("scenario", "check", "{tmp}/broken.yaml"), "broken.yaml:3: is not valid YAML"),
-        (("train", "demo", "--recipe", "magic"), "unknown recipe `magic`"),
-        (("export", "{tmp}"), "is no run folder"),
-        (("evaluate", "demo", "--against", "magic"), "unknown controller `magic`"),
-        (("evaluate", str(SMALL), "--policy", "{tmp}/broken.yaml"), "damaged or no bundle"),
-        (("evaluate", str(SMALL), "--carbon", "{tmp}/carbon.csv"), "go together"),
-        (
-            ("evaluate", str(SMALL), "--carbon", "{tmp}/carbon.csv", "--load", "{tmp}/carbon.csv"),
-            "carbon.csv",
-        ),
-        (("serve", "h100-efficientnet", "--state", "{tmp}/state"), "nothing to serve|only `emulated` exists"),
-        (("serve", "demo", "--w", "2"), "--w is 2"),
-        (("serve", "demo", "--carbon", "{tmp}/carbon.csv"), "carbon.csv:4"),
-    ],
-)
+def with_files(folder: Path, arguments: tuple[str, ...]) -> list[str]:
+    write_traces(folder)
+    (folder / "bad.yaml").write_text("name: x\ntitle: y\nprofile: demo\ngpu: 4\n")
+    (folder / "broken.yaml").write_text("name: x\ntitle: [y\nprofile: z\n")
+    (folder / "other.yaml").write_text("name: x\ntitle: y\nprofile: nosuch\n")
+    (folder / "carbon.csv").write_text(CARBON)
+    (folder / "later.csv").write_text((folder / "days.csv").read_text().replace("2021-03", "2021-04"))
+    return [text.replace("{tmp}", str(folder)) for text in arguments]
+
+
+def require_one_sentence(status: int, out: str, err: str, said: str) -> None:
+    assert status == 2, err
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert re.search(said, last), last
+    assert out == ""
+
+
+@pytest.mark.parametrize(("arguments", "said"), SERVE)
 def test_a_mistake_is_one_sentence_and_exit_status_2(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    (tmp_path / "bad.yaml").write_text("name: x\ntitle: y\nprofile: demo\ngpu: 4\n")
-    (tmp_path / "broken.yaml").write_text("name: x\ntitle: [y\nprofile: z\n")
-    (tmp_path / "carbon.csv").write_text(CARBON)
-    done = run_cli(*(text.replace("{tmp}", str(tmp_path)) for text in arguments), timeout=120.0)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert re.search(said, last), last
-    assert done.stdout == ""
+    done = run_cli(*with_files(tmp_path, arguments), timeout=120.0)
+    require_one_sentence(done.returncode, done.stdout, done.stderr, said)
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES)
+def test_so_is_a_mistake_of_any_other_kind(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    require_one_sentence(*run_here(monkeypatch, capsys, *with_files(tmp_path, arguments)), said)
+
+
+def test_a_mistake_in_an_option_is_no_traceback_either(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (("bogus",), ("evaluate", SMALL, "--windows", "0"), ("train", "demo", "--seed", "x")):
+        status, out, err = run_here(monkeypatch, capsys, *arguments)
+        assert status == 2
+        assert out == ""
+        assert "Error: " in err
+        assert "Traceback" not in err
