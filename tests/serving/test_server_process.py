@@ -197,7 +197,9 @@ def test_sigterm_under_load_answers_what_was_accepted_and_refuses_the_rest(
     assert exit_status == 0, server.log.read_text()
     assert report.answered > 20
     assert report.sent == report.answered + report.failed
-    assert set(report.errors) <= {"StatusCode.UNAVAILABLE"}, report.errors
+    # gRPC itself cancels a call that meets the closing port, before any code of ours sees it
+    assert set(report.errors) <= {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"}, report.errors
+    assert report.errors["StatusCode.CANCELLED"] <= 2
     assert gone(workers)
     with sqlite3.connect(tmp_path / "state" / "ledger.sqlite") as ledger:
         (answered,) = ledger.execute("SELECT SUM(answered) FROM intervals").fetchone()
