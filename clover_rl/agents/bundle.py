@@ -63,7 +63,7 @@ class Parity:
         """
         n = len(self.actions)
         wanted = (((n, size), "f4"), ((n, actions), "?"), ((n, actions), "f4"), ((n,), "i8"))
-        found = (self.observations, self.masks, self.logits, self.actions)
+        found: tuple[NDArray[Any], ...] = (self.observations, self.masks, self.logits, self.actions)
         fit = all(
             a.shape == shape and a.dtype == kind for a, (shape, kind) in zip(found, wanted, strict=True)
         )

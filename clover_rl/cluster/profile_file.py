@@ -6,7 +6,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from clover_rl.cluster.application import Application, TensorSpec, Variant
 from clover_rl.cluster.gpu import CATALOGUE, gpu_model
@@ -37,12 +45,35 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Provenance(_File):
+class _Banded(_File):
+    band: tuple[Positive, Positive] | None = None
+
+    @field_validator("band")
+    @classmethod
+    def _holds_the_number(cls, band: tuple[float, float] | None) -> tuple[float, float] | None:
+        if band is not None and not band[0] <= 1.0 <= band[1]:
+            raise ValueError(
+                "expected two multiples of the number, the lower at most 1, the upper at least 1"
+            )
+        return band
+
+
+class _Provenance(_Banded):
     kind: ProvenanceKind
     source: str = Field(min_length=3)
 
     def value(self) -> Provenance:
-        return Provenance(self.kind, self.source)
+        return Provenance(self.kind, self.source, self.band)
+
+
+class _Exception(_Banded):
+    """Where one number differs from its group; the source is the group's unless it has its own."""
+
+    kind: ProvenanceKind
+    source: str | None = Field(default=None, min_length=3)
+
+    def value(self, group: _Provenance) -> Provenance:
+        return Provenance(self.kind, self.source or group.source, self.band)
 
 
 class _Tensor(_File):
@@ -77,6 +108,7 @@ class _Power(_File):
     limit_w: Positive
     slowdown_exponent: NonNegative = 0.0
     provenance: _Provenance
+    parts: dict[Literal["parked_w", "idle_w", "limit_w", "slowdown_exponent"], _Exception] = {}
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -88,6 +120,25 @@ class _Power(_File):
 class _PerSlice(_File):
     values: dict[str, Annotated[dict[str, Positive], Field(min_length=1)]] = Field(min_length=1)
     provenance: _Provenance
+    pairs: dict[str, dict[str, _Exception]] = {}
+
+    @model_validator(mode="after")
+    def _pairs_have_numbers(self) -> Self:
+        for variant, row in self.pairs.items():
+            for slice_name in row:
+                if slice_name not in self.values.get(variant, {}):
+                    raise ValueError(
+                        f"pairs.{variant}.{slice_name} says where a number comes from that is missing"
+                    )
+        return self
+
+    def exceptions(self, group: str) -> dict[str, Provenance]:
+        """Own entries of pairs: `group.variant.slice` -> provenance."""
+        return {
+            f"{group}.{variant}.{slice_name}": entry.value(self.provenance)
+            for variant, row in self.pairs.items()
+            for slice_name, entry in row.items()
+        }
 
 
 class _PerVariant(_File):
@@ -100,6 +151,7 @@ class _Interference(_File):
     pressure: dict[str, NonNegative]
     sms: dict[str, PositiveInt]
     gpu_sms: PositiveInt
+    own_exponent: Annotated[NonNegative, Field(le=1)] = 0.0
     provenance: _Provenance
 
 
@@ -237,6 +289,9 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
         "create": file.times.create_provenance.value(),
         "load": file.times.load_provenance.value(),
         "accuracy": application.largest.accuracy_provenance,
+        **file.service_ms.exceptions("service"),
+        **file.energy_j.exceptions("energy"),
+        **{f"power.{name}": item.value(file.power.provenance) for name, item in file.power.parts.items()},
     }
     if law:
         provenance["interference"] = law.provenance.value()
@@ -251,7 +306,11 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
         power=PowerModel(
             file.power.parked_w, file.power.idle_w, file.power.limit_w, file.power.slowdown_exponent
         ),
-        interference=Interference(law.sensitivity, law.pressure, law.sms, law.gpu_sms) if law else None,
+        interference=(
+            Interference(law.sensitivity, law.pressure, law.sms, law.gpu_sms, law.own_exponent)
+            if law
+            else None
+        ),
         times=TransitionTimes(file.times.create_s, file.times.destroy_s, file.times.load_s),
         provenance=MappingProxyType(provenance),
         partition=file.partition,

@@ -16,7 +16,14 @@ EnergyKind = Literal["measured", "attributed", "modelled"]
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Kind and source of a group of numbers."""
+    """Kind and source of a group of numbers, or of one.
+
+    Attributes:
+        kind: how it is known.
+        source: where it comes from.
+        band: the truth is taken to lie between these two multiples of the number; None where nothing is said.
+    """
 
     kind: ProvenanceKind
     source: str
+    band: tuple[float, float] | None = None

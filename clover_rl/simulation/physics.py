@@ -67,10 +67,8 @@ class Physics:
         return InstanceArrays(
             service_s=np.array([profile.service_s[v][s] for v, s in names], np.float64),
             energy_j=np.array([profile.energy_j[v][s] for v, s in names], np.float64),
-            sensitivity=np.array([law.sensitivity[v] if law else 0.0 for v, _ in names], np.float64),
-            pressure=np.array(
-                [law.pressure[v] * law.sms[s] / law.gpu_sms if law else 0.0 for v, s in names], np.float64
-            ),
+            sensitivity=np.array([law.sensitivity_on(v, s) if law else 0.0 for v, s in names], np.float64),
+            pressure=np.array([law.pressure_on(v, s) if law else 0.0 for v, s in names], np.float64),
             gpu=np.array([item.gpu for item in instances], np.int64),
             variant=np.array([self.variant_names.index(v) for v, _ in names], np.int64),
         )

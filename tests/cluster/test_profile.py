@@ -61,12 +61,13 @@ def test_the_h100_profile_holds_what_was_measured(
 def test_the_h100_profile_holds_the_measured_laws(h100: Profile) -> None:
     assert 71 <= h100.power.parked_w <= 74
     assert 119 <= h100.power.idle_w <= 123
-    assert (h100.power.limit_w, h100.power.slowdown_exponent) == (700, 0.35)
+    assert (h100.power.limit_w, h100.power.slowdown_exponent) == (700, 0.42)
     assert h100.memory_mib == {"B1": 963, "B3": 1121, "B5": 1393, "B7": 1941}
     law = h100.interference
     assert law is not None
-    assert law.sensitivity == {"B1": 0.68, "B3": 0.51, "B5": 0.37, "B7": 0.25}
-    assert law.pressure == {"B1": 0.78, "B3": 0.85, "B5": 1.01, "B7": 1.36}
+    assert law.sensitivity == {"B1": 0.693, "B3": 0.543, "B5": 0.408, "B7": 0.27}
+    assert law.pressure == {"B1": 0.7, "B3": 0.777, "B5": 0.989, "B7": 1.363}
+    assert law.own_exponent == 0.35
     # The SMs are those of the MPS test (12, 24, 46, 49, 100 %), not MIG's own.
     assert law.sms == {"7g": 132, "4g": 64, "3g": 60, "2g": 30, "1g": 14}
     assert 0.16 <= h100.times.create_s <= 0.24
