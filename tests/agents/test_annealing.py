@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import exp
 from pathlib import Path
