@@ -15,7 +15,7 @@ import numpy as np
 from clover_rl.envs.scenario import load_scenario
 from clover_rl.simulation.fluid import fluid_step
 from clover_rl.simulation.model import ClusterModel
-from clover_rl.simulation.tables import steady_counts
+from clover_rl.simulation.tables import steady_state
 
 __all__ = ["rows"]
 
@@ -44,10 +44,10 @@ def _simulations(model: ClusterModel) -> float:
     rng = np.random.default_rng(0)
     picked = rng.integers(len(model.catalogue), size=SIMULATED + 1)
     pairs = [(model.catalogue[k], rng.uniform(0.05, 0.9) * float(model.table.capacity[k])) for k in picked]
-    steady_counts(model.physics, *pairs.pop())
+    steady_state(model.physics, *pairs.pop())
     began = time.perf_counter()
     for configuration, rate in pairs:
-        steady_counts(model.physics, configuration, rate)
+        steady_state(model.physics, configuration, rate)
     return SIMULATED / (time.perf_counter() - began)
 
 

@@ -67,7 +67,7 @@ def h100() -> Profile:
 
 @pytest.fixture(scope="session")
 def small_scenario() -> Scenario:
-    """Two GPUs, two variants, thirteen configurations: its model is built in a second."""
+    """Two GPUs, two variants, twelve configurations: its model is built in a second."""
     return load_scenario(REPOSITORY / "tests" / "data" / "small-scenario.yaml")
 
 

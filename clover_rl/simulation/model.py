@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clover_rl.cache import cache_folder
 from clover_rl.cluster.choices import (
     Catalogue,
     base_configuration,
@@ -30,16 +24,15 @@ from clover_rl.cluster.profile import Profile
 from clover_rl.simulation.fluid import TransitionCosts
 from clover_rl.simulation.physics import Physics
 from clover_rl.simulation.pruning import INTENSITIES, LOADS, SLA_MARGINS, TOLERANCE, WEIGHTS, prune
-from clover_rl.simulation.tables import (
-    GRID,
-    NODES,
-    REQUESTS,
-    TABLE_VERSION,
-    WARMUP,
-    Table,
-    build_table,
-    steady_counts,
+from clover_rl.simulation.stored import (
+    Arrays,
+    read_arrays,
+    stored_path,
+    stored_table,
+    table_inputs,
+    write_arrays,
 )
+from clover_rl.simulation.tables import GRID, NODES, Table, steady_state
 
 __all__ = ["ClusterModel", "Prediction", "build_model"]
 
@@ -116,7 +109,7 @@ class ClusterModel:
         point = physics.at(configuration, rate)
         p95 = np.inf
         if utilisation < NODES[-1]:
-            p95 = quantile_ms(steady_counts(physics, configuration, max(rate, 0.01 * capacity)), 0.95)
+            p95 = quantile_ms(steady_state(physics, configuration, max(rate, 0.01 * capacity)).counts, 0.95)
         return Prediction(
             p95_ms=float(p95),
             power_w=physics.power_w(configuration, point),
@@ -144,12 +137,12 @@ def build_model(
         progress: called with (done, total) while the table is built.
     """
     full = homogeneous_catalogue(profile, gpus)
-    key = _key(profile, gpus, full, sla_ms, reference_g_per_kwh, penalty)
-    path = cache_folder() / "models" / f"{key[:40]}.npz"
-    stored = _read(path)
+    physics = Physics(profile)
+    path = stored_path("models", _inputs(physics, gpus, full, sla_ms, reference_g_per_kwh, penalty))
+    stored = read_arrays(path)
     if stored is None:
-        stored = _compute(profile, gpus, full, sla_ms, reference_g_per_kwh, penalty, progress)
-        _write(path, stored)
+        stored = _compute(physics, gpus, full, sla_ms, reference_g_per_kwh, penalty, progress)
+        write_arrays(path, stored)
     catalogue = full.subset(stored["kept"])
     base, co2opt = (
         catalogue.index(make(profile, gpus)) for make in (base_configuration, co2opt_configuration)
@@ -169,11 +162,8 @@ def build_model(
     )
 
 
-Arrays = dict[str, NDArray[np.float64]]
-
-
 def _compute(
-    profile: Profile,
+    physics: Physics,
     gpus: int,
     full: Catalogue,
     sla_ms: float | None,
@@ -181,8 +171,8 @@ def _compute(
     penalty: tuple[float, float],
     progress: Progress | None,
 ) -> Arrays:
-    physics = Physics(profile)
-    table = build_table(physics, full.configurations, progress=progress)
+    profile = physics.profile
+    table = stored_table(physics, full, progress=progress)
     keep = [full.index(make(profile, gpus)) for make in (base_configuration, co2opt_configuration)]
     kept_always = [index for index in keep if index is not None]
     if sla_ms is None:
@@ -225,42 +215,17 @@ def _costs(
     return duration, capacity
 
 
-def _key(
-    profile: Profile,
+def _inputs(
+    physics: Physics,
     gpus: int,
     full: Catalogue,
     sla_ms: float | None,
     reference: float,
     penalty: tuple[float, float],
-) -> str:
-    content = {
-        "version": TABLE_VERSION,
-        "profile": profile.hash,
+) -> dict[str, Any]:
+    return {
+        "table": table_inputs(physics, full),
         "gpus": gpus,
-        "catalogue": full.hash,
-        "nodes": NODES.tolist(),
-        "grid": [GRID, REQUESTS, WARMUP, TOLERANCE, list(SLA_MARGINS)],
-        "prune": [LOADS.tolist(), INTENSITIES.tolist(), WEIGHTS.tolist()],
+        "prune": [LOADS.tolist(), INTENSITIES.tolist(), WEIGHTS.tolist(), TOLERANCE, list(SLA_MARGINS)],
         "objective": [sla_ms, reference, list(penalty)],
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _read(path: Path) -> Arrays | None:
-    try:
-        # opened here, since NumPy leaves a file open that turns out to be cut short
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
-        return None  # absent or cut short by a crash: made anew
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    except OSError:
-        return  # a cache that cannot be written costs time, nothing else

@@ -17,7 +17,7 @@ from clover_rl.control.state import ControlState
 from clover_rl.envs.scenario import Scenario
 from clover_rl.simulation.model import ClusterModel
 
-BASE, FINEST, ONE_SMALL_GPU, ONE_LARGE_GPU = 12, 8, 6, 7
+BASE, FINEST, ONE_SMALL_GPU, ONE_LARGE_GPU = 11, 7, 5, 6
 """Actions of the small scenario."""
 
 

@@ -42,7 +42,7 @@ def test_an_empty_ledger_knows_nothing(path: Path, small_model: ClusterModel) ->
 
 def test_a_restart_finds_what_was_written(path: Path, small_model: ClusterModel, make_loop: MakeLoop) -> None:
     ledger = Ledger(path, small_model.profile, FACTS)
-    loop = make_loop(8, 6, 12, 3)
+    loop = make_loop(7, 5, 11, 3)
     records = keep(ledger, loop, RATE_LAGS + 3)
     ledger.close()
     again = Ledger(path, small_model.profile, FACTS)

@@ -18,7 +18,7 @@ from clover_rl.simulation.model import ClusterModel
 
 MakeLoop = Callable[..., ControlLoop]
 
-FINEST, ONE_SMALL_GPU, BASE = 8, 6, 12
+FINEST, ONE_SMALL_GPU, BASE = 7, 5, 11
 """Actions of the small scenario."""
 
 

@@ -140,7 +140,7 @@ def test_a_day_in_the_ledger_replays_to_the_same_observations(
     ledger: Ledger, make_loop: MakeLoop, small_scenario: Scenario, small_model: ClusterModel
 ) -> None:
     codec = small_scenario.observation_codec(small_model)
-    loop = make_loop(8, (6, 100.0), 12, 3, (8, 40.0), 11, 0)
+    loop = make_loop(7, (5, 100.0), 11, 3, (7, 40.0), 10, 0)
     loop.on_decision = lambda state, decision: ledger.decided("scripted", state, decision)
     interval = loop.warm_up()
     ledger.served("scripted", interval, loop.objective, loop.carbon.mean_over(0.0, 300.0))

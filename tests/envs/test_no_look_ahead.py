@@ -51,7 +51,7 @@ def observe(small_scenario: Scenario, small_model: ClusterModel, monkeypatch: py
         core.reset_row(0, np.random.default_rng(3))
         rows = [core.observe()[0]]
         for step in range(DECISION + 12):
-            core.step([step % 13], np.zeros(1, np.intp))
+            core.step([step % 12], np.zeros(1, np.intp))
             rows.append(core.observe()[0])
         return np.stack(rows)
 

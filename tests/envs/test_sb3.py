@@ -29,7 +29,7 @@ def test_episodes_report_return_length_and_last_observation(scenario_file: str) 
     env.seed(3)
     assert np.array_equal(np.asarray(env.reset()), twin.reset(seed=3)[0])
     returns = np.zeros(4)
-    actions = np.array([0, 5, 8, 12])
+    actions = np.array([0, 5, 8, 11])
     for step in range(1, 15):
         observations, rewards, dones, infos = env.step(actions)
         expected, gained, *_ = twin.step(actions)
@@ -49,11 +49,11 @@ def test_masks_come_as_one_flat_row_per_environment(scenario_file: str) -> None:
     env = make(scenario_file)
     env.env.core.available[:] = [2, 1, 2, 1]
     rows = env.env_method("action_masks")
-    assert [row.shape for row in rows] == [(13,)] * 4
+    assert [row.shape for row in rows] == [(12,)] * 4
     assert [bool(row.all()) for row in rows] == [True, False, True, False]
     assert len(env.env_method("action_masks", indices=[1, 3])) == 2
     assert is_masking_supported(env)
-    assert get_action_masks(env).shape == (4, 13)
+    assert get_action_masks(env).shape == (4, 12)
 
 
 def test_attributes_are_read_only(scenario_file: str) -> None:

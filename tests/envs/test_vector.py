@@ -120,8 +120,8 @@ def test_masks_have_one_row_per_environment(scenario_file: str) -> None:
 def test_an_action_outside_the_catalogue_is_refused(scenario_file: str) -> None:
     env = make_vec(scenario_file)
     env.reset(seed=0)
-    for wrong in (-1, 13):
-        with pytest.raises(InputError, match="outside the catalogue; use 0 to 12"):
+    for wrong in (-1, 12):
+        with pytest.raises(InputError, match="outside the catalogue; use 0 to 11"):
             env.step(np.array([0, wrong, 0]))
 
 
@@ -158,7 +158,7 @@ def test_reset_takes_only_a_mask(scenario_file: str) -> None:
 
 
 def test_hindsight_rewards_are_those_that_stepping_gives(scenario_file: str) -> None:
-    size = 13
+    size = 12
     env = make_vec(scenario_file, size, days=0.1)
     assert len(env.model.catalogue) == size
     env.reset(seed=[5] * size)

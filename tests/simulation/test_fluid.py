@@ -98,7 +98,7 @@ def test_a_transition_costs_energy_and_latency_but_staying_does_not(
     assert np.array_equal(moved.energy_j[~others], steady.energy_j[~others])
 
 
-INDEX = st.integers(0, 12)
+INDEX = st.integers(0, 11)
 
 
 @given(INDEX, INDEX, st.floats(0.0, 400.0), st.floats(0.0, 2000.0))

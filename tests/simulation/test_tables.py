@@ -11,7 +11,7 @@ from clover_rl.cluster.histogram import quantile_ms
 from clover_rl.signals import TraceSignal
 from clover_rl.simulation.cluster import SimulatedCluster
 from clover_rl.simulation.model import ClusterModel
-from clover_rl.simulation.tables import GRID, NODES, Table, build_table, steady_counts
+from clover_rl.simulation.tables import GRID, NODES, Table, build_table, steady_state
 
 MakeLoad = Callable[..., TraceSignal]
 
@@ -44,7 +44,7 @@ def test_accuracy_at_rest_is_the_mix_of_a_vanishing_load(table: Table) -> None:
 def test_a_node_on_the_grid_is_the_kernels_own_quantile(small_model: ClusterModel, table: Table) -> None:
     physics, configuration = small_model.physics, small_model.catalogue[small_model.base]
     at = int(np.flatnonzero(np.isclose(NODES, 0.5))[0])
-    counts = steady_counts(physics, configuration, NODES[at] * table.capacity[small_model.base])
+    counts = steady_state(physics, configuration, NODES[at] * table.capacity[small_model.base]).counts
     for row, quantile in enumerate((0.5, 0.95, 0.99)):
         stored = table.latency_ms[row, small_model.base, GRID // 2]
         assert stored == pytest.approx(quantile_ms(counts, quantile), rel=1e-12)
