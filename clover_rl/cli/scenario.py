@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from clover_rl.cli import scenario_plan
 from clover_rl.cli.output import command_line, number, print_json, print_table, progress_bar
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Scenarios: list, show, check, headroom.", no_args_is_help=True)
+app = typer.Typer(help="Scenarios: list, show, check, plan, headroom.", no_args_is_help=True)
+app.command()(scenario_plan.plan)
 
 
 @app.command("list")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from clover_rl.cli import validate_table
 from clover_rl.cli.output import command_line, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Check the model against measurements.", no_args_is_help=True)
+app.command("table")(validate_table.table)
 
 Row = dict[str, Any]
 _ERRORS = ("power_error_mean", "power_error_p95", "slowdown_error_mean", "slowdown_error_p95")

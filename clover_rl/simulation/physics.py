@@ -90,14 +90,14 @@ class Physics:
             found = self._capacity[configuration] = float(self.at(configuration, np.inf).rates.sum())
         return found
 
-    def energy_j(
+    def energy_by_gpu_j(
         self,
         configuration: ClusterConfiguration,
         powered: tuple[bool, ...],
         dynamic_j: Floats,
         duration_s: float,
-    ) -> float:
-        """Energy of the cluster over a time in which the configuration stays, J.
+    ) -> Floats:
+        """Energy of each GPU over a time in which the configuration stays, J, shape (gpus,).
 
         Args:
             configuration: what serves.
@@ -106,10 +106,48 @@ class Physics:
             duration_s: length, s.
         """
         power = self.profile.power
-        arrays = self.arrays(configuration)
-        per_gpu = np.bincount(arrays.gpu, weights=dynamic_j, minlength=len(powered))
+        per_gpu = np.bincount(
+            self.arrays(configuration).gpu, weights=dynamic_j, minlength=len(configuration.gpus)
+        )
         floor = np.where(powered, power.idle_w, power.parked_w) * duration_s
-        return float(np.minimum(floor + per_gpu, power.limit_w * duration_s).sum())
+        return np.asarray(np.minimum(floor + per_gpu, power.limit_w * duration_s))
+
+    def energy_j(
+        self,
+        configuration: ClusterConfiguration,
+        powered: tuple[bool, ...],
+        dynamic_j: Floats,
+        duration_s: float,
+    ) -> float:
+        """Energy of the whole cluster, J: the sum of `energy_by_gpu_j`."""
+        return float(self.energy_by_gpu_j(configuration, powered, dynamic_j, duration_s).sum())
+
+    def attributed_j(
+        self,
+        configuration: ClusterConfiguration,
+        powered: tuple[bool, ...],
+        dynamic_j: Floats,
+        duration_s: float,
+    ) -> tuple[Floats, float]:
+        """The cluster's energy split over instances, and what belongs to none of them, J.
+
+        An instance has what it spent above idle (less where the card runs into its limit) and a share of its
+        GPU's idle energy by the memory slices it holds of those in use. GPUs without an instance, parked ones
+        above all, belong to none. Both together are `energy_j`.
+
+        Args:
+            configuration, powered, dynamic_j, duration_s: as in `energy_by_gpu_j`.
+        """
+        arrays = self.arrays(configuration)
+        gpus = len(configuration.gpus)
+        whole = self.energy_by_gpu_j(configuration, powered, dynamic_j, duration_s)
+        sizes = np.array([item.placement.size for item in configuration.instances], np.float64)
+        in_use = np.bincount(arrays.gpu, weights=sizes, minlength=gpus)
+        spent = np.bincount(arrays.gpu, weights=dynamic_j, minlength=gpus)
+        floor = np.where(powered, self.profile.power.idle_w, self.profile.power.parked_w) * duration_s
+        kept = np.divide(whole - floor, spent, out=np.zeros(gpus), where=spent > 0.0)
+        own = floor[arrays.gpu] * sizes / in_use[arrays.gpu] + dynamic_j * kept[arrays.gpu]
+        return own, float(whole[in_use == 0.0].sum())
 
     def power_w(self, configuration: ClusterConfiguration, point: OperatingPoint) -> float:
         """Mean power of the cluster at an operating point, W."""

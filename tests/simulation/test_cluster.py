@@ -14,7 +14,7 @@ from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.interval import Interval
 from clover_rl.cluster.planner import plan_transition
 from clover_rl.cluster.transition import TransitionPlan
-from clover_rl.errors import SignalEndError, TransitionError
+from clover_rl.errors import InputError, SignalEndError, TransitionError
 from clover_rl.signals import TraceSignal
 from clover_rl.signals.feeds import LoadFeed
 from clover_rl.simulation.cluster import SimulatedCluster
@@ -300,3 +300,78 @@ def test_no_request_is_lost_whatever_plan_meets_whatever_load(
         low, high = 2 * power.parked_w * duration, 2 * power.limit_w * duration
         assert low * (1 - 1e-9) <= interval.energy.joules <= high * (1 + 1e-9)
         waiting = interval.queued
+
+
+def test_a_sampled_interval_counts_every_request_and_looks_like_a_full_one(
+    small_model: ClusterModel, load: MakeLoad, base_capacity: float
+) -> None:
+    rate = 0.8 * base_capacity
+    full, sampled = (
+        SimulatedCluster(
+            small_model.profile,
+            small_model.catalogue[small_model.base],
+            load(rate),
+            seed=seed,
+            timeout_s=60.0,
+            physics=small_model.physics,
+            most_requests=most,
+        )
+        for seed, most in ((1, None), (2, 50_000))
+    )
+    waiting = 0
+    for until in (6000.0, 12000.0):
+        interval, whole = sampled.observe(until), full.observe(until)
+        assert conserved(interval, waiting)
+        waiting = interval.queued
+        assert interval.arrived == pytest.approx(rate * 6000.0, abs=5.0 * (rate * 6000.0) ** 0.5)
+        assert interval.p95_ms == pytest.approx(whole.p95_ms, rel=0.08)
+        assert interval.energy.joules == pytest.approx(whole.energy.joules, rel=0.01)
+
+
+def test_an_overloaded_stretch_is_never_sampled(
+    small_model: ClusterModel, load: MakeLoad, base_capacity: float
+) -> None:
+    made = [
+        SimulatedCluster(
+            small_model.profile,
+            small_model.catalogue[small_model.base],
+            load(1.2 * base_capacity),
+            seed=1,
+            timeout_s=30.0,
+            physics=small_model.physics,
+            most_requests=most,
+        )
+        for most in (None, 10_000)
+    ]
+    assert made[0].observe(1000.0) == made[1].observe(1000.0)
+
+
+def test_a_transition_within_a_sampled_interval_is_played(
+    small_model: ClusterModel, load: MakeLoad, go: Go, base_capacity: float
+) -> None:
+    cluster = SimulatedCluster(
+        small_model.profile,
+        small_model.catalogue[small_model.base],
+        load(0.4 * base_capacity),
+        seed=1,
+        timeout_s=60.0,
+        physics=small_model.physics,
+        most_requests=10_000,
+    )
+    go(cluster, FINEST)
+    interval = cluster.observe(2000.0)
+    assert conserved(interval, 0)
+    assert set(interval.answered) == {"S", "L"}
+    assert 0 < interval.answered["L"] < 1000
+
+
+def test_a_sample_too_small_for_a_p95_is_refused(small_model: ClusterModel, load: MakeLoad) -> None:
+    with pytest.raises(InputError, match="sample 10000 or more"):
+        SimulatedCluster(
+            small_model.profile,
+            small_model.catalogue[small_model.base],
+            load(1.0),
+            seed=1,
+            timeout_s=1.0,
+            most_requests=10,
+        )

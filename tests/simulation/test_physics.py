@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clover_rl.cluster.choices import base_configuration, co2opt_configuration
-from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.cluster.configuration import ClusterConfiguration, GpuConfiguration, PlacedVariant
+from clover_rl.cluster.geometry import enumerate_layouts
+from clover_rl.cluster.profile_file import load_profile
 from clover_rl.simulation.model import ClusterModel
 from clover_rl.simulation.physics import Physics
+
+SMALL = Path(__file__).parents[1] / "data" / "small-profile.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +95,44 @@ def test_accuracy_is_weighted_by_what_each_variant_serves(
 def test_more_slices_give_more_capacity_with_the_small_variant(physics: Physics) -> None:
     finest = co2opt_configuration(physics.profile, 2)
     assert physics.capacity(finest) > 2.0 * physics.capacity(base_configuration(physics.profile, 2))
+
+
+@st.composite
+def spending(draw: st.DrawFn) -> tuple[ClusterConfiguration, tuple[bool, ...], list[float], float]:
+    """Any configuration of three GPUs of the small profile, what its instances spend, and how long."""
+    profile = load_profile(str(SMALL))
+    fitting = {name: [v for v in "SL" if name in profile.service_s[v]] for name in profile.gpu.slices}
+    gpus = []
+    for _ in range(3):
+        layout = draw(st.sampled_from(enumerate_layouts(profile.gpu)))
+        gpus.append(
+            GpuConfiguration(
+                tuple(
+                    PlacedVariant(place, draw(st.sampled_from(fitting[place.slice])))
+                    for place in layout.placements
+                )
+            )
+        )
+    configuration = ClusterConfiguration(tuple(gpus))
+    powered = tuple(not gpu.parked or draw(st.booleans()) for gpu in gpus)
+    n = len(configuration.instances)
+    spent = draw(st.lists(st.floats(0.0, 1e5), min_size=n, max_size=n))
+    return configuration, powered, spent, draw(st.floats(0.001, 1e4))
+
+
+@given(spending())
+def test_gpus_and_instances_each_sum_to_the_clusters_energy(
+    physics: Physics, case: tuple[ClusterConfiguration, tuple[bool, ...], list[float], float]
+) -> None:
+    configuration, powered, spent, duration = case
+    arguments = (configuration, powered, np.array(spent), duration)
+    total = physics.energy_j(*arguments)
+    per_gpu = physics.energy_by_gpu_j(*arguments)
+    own, nobodys = physics.attributed_j(*arguments)
+    assert total == pytest.approx(per_gpu.sum(), rel=1e-12)
+    assert total == pytest.approx(own.sum() + nobodys, rel=1e-9)
+    assert (per_gpu > 0.0).all()
+    assert (own >= -1e-9 * total).all()
+    assert nobodys >= 0.0
+    power = physics.profile.power
+    assert 3 * power.parked_w * duration * (1 - 1e-12) <= total <= 3 * power.limit_w * duration * (1 + 1e-12)

@@ -7,11 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from clover_rl.cluster.choices import homogeneous_catalogue
+from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.histogram import quantile_ms
+from clover_rl.cluster.profile import Profile
+from clover_rl.errors import InputError
 from clover_rl.signals import TraceSignal
 from clover_rl.simulation.cluster import SimulatedCluster
 from clover_rl.simulation.model import ClusterModel
+from clover_rl.simulation.physics import Physics
 from clover_rl.simulation.tables import GRID, NODES, Table, build_table, steady_state
+from clover_rl.simulation.validation import compare_pairs
 
 MakeLoad = Callable[..., TraceSignal]
 
@@ -87,3 +93,77 @@ def test_steady_intervals_agree_with_the_event_level(small_model: ClusterModel, 
     assert np.median(np.abs(late)) < 0.02
     assert abs(float(np.mean(late))) < 0.02
     assert np.abs(power).max() < 0.02
+
+
+P95_ERROR = 0.05
+"""What docs/tables.md states for the 95th percentile of pairs."""
+
+
+def test_more_of_the_same_never_raises_the_p95_at_a_constant_load(small_model: ClusterModel) -> None:
+    full = homogeneous_catalogue(small_model.profile, 3)
+    table = build_table(small_model.physics, full.configurations)
+    grid = np.linspace(0.0, 1.0, GRID + 1)
+    compared = 0
+    for index, configuration in enumerate(full.configurations):
+        gpu = configuration.gpus[0]
+        service = {(item.variant, item.placement.slice) for item in gpu.placed}
+        larger = full.index(ClusterConfiguration.uniform(gpu, configuration.active + 1, 3))
+        if len(service) > 1 or configuration.active == 3 or larger is None:
+            continue
+        for rate in np.array([0.05, 0.3, 0.6, 0.9]) * table.capacity[index]:
+            before, after = (
+                np.interp(rate / table.capacity[i], grid, table.p95_ms[i]) for i in (index, larger)
+            )
+            assert after <= before * (1.0 + P95_ERROR)
+            compared += 1
+    assert compared >= 40
+
+
+def test_more_capacity_of_another_speed_may_raise_the_p95_in_truth(
+    small_model: ClusterModel, load: MakeLoad
+) -> None:
+    """The instance freed longest ago serves next: with spare capacity slow slices get their equal share."""
+    profile = small_model.profile
+    texts = ("7g@0:S | parked", "7g@0:S | 1g@0:S+1g@1:S+1g@2:S+1g@3:S+1g@4:S+1g@5:S+1g@6:S")
+    few, many = (ClusterConfiguration.parse(text, profile) for text in texts)
+    rate = 0.5 * small_model.physics.capacity(few)
+    assert small_model.physics.capacity(many) > small_model.physics.capacity(few)
+    for found in (
+        [small_model.predict(configuration, rate).p95_ms for configuration in (few, many)],
+        [
+            SimulatedCluster(profile, configuration, load(rate), seed=1, timeout_s=10.0).observe(300.0).p95_ms
+            for configuration in (few, many)
+        ],
+    ):
+        assert found[1] > 1.3 * found[0]
+
+
+def test_where_the_p95_jumps_every_step_of_the_grid_is_the_kernels_own(h100: Profile) -> None:
+    """A slow slice's share passes 5 % of the requests as the load falls: the p95 becomes its service time."""
+    physics = Physics(h100)
+    gpu = ClusterConfiguration.parse("3g@0:B1+2g@4:B3+1g@6:B7", h100).gpus[0]
+    configuration = ClusterConfiguration.uniform(gpu, 3, 4)
+    table = build_table(physics, [configuration])
+    rows = table.p95_ms[0]
+    ratios = rows[:-1] / rows[1:]
+    step = int(np.argmax(ratios))
+    assert ratios[step] > 5.0
+    for at in (step - 1, step, step + 1, step + 2):
+        counts = steady_state(physics, configuration, at / GRID * table.capacity[0]).counts
+        assert rows[at] == pytest.approx(quantile_ms(counts, 0.95), rel=0.02)
+
+
+def test_pairs_of_random_configurations_and_loads_agree_within_what_is_stated(
+    small_model: ClusterModel,
+) -> None:
+    full = homogeneous_catalogue(small_model.profile, 2)
+    table = build_table(small_model.physics, full.configurations)
+    found = compare_pairs(small_model.physics, full, table, pairs=60, requests=200_000, seed=2)
+    p95, energy = (np.abs([getattr(item, name) for item in found]) for name in ("p95_error", "energy_error"))
+    assert np.median(p95) < 0.03
+    assert np.quantile(p95, 0.95) < 0.07
+    assert np.quantile(energy, 0.95) < 0.02
+    assert len({item.configuration for item in found}) > 30
+    assert found == compare_pairs(small_model.physics, full, table, pairs=60, requests=200_000, seed=2)
+    with pytest.raises(InputError, match="compare nothing"):
+        compare_pairs(small_model.physics, full, table, pairs=0, requests=1)
