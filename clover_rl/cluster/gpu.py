@@ -27,7 +27,8 @@ class SliceType:
     """One MIG profile of a GPU model.
 
     Attributes:
-        name: short name, the same on every model: 7g, 4g, 3g, 2g, 1g, 1g.dm (double memory).
+        name: short name, the same on every model: 7g, 4g, 3g, 2g, 1g, 1g.dm (double memory), 1g.me (media
+            extensions, NVIDIA's `+me`).
         compute: compute slices taken, of 7.
         size: memory slices taken, of 8.
         starts: memory slices at which a slice of this type may begin.
@@ -36,6 +37,8 @@ class SliceType:
         profile_id: NVML's GPU instance profile id.
         nvml_name: NVIDIA's name on this model, as 1g.10gb.
         optional: left out of the default set of slice types.
+        media: a small slice that takes the card's one set of media engines (JPEG, optical flow) along; at
+            most one such slice can exist on a GPU (NVIDIA MIG user guide).
     """
 
     name: str
@@ -47,6 +50,7 @@ class SliceType:
     profile_id: int
     nvml_name: str
     optional: bool = False
+    media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ def gpu_models() -> Mapping[str, GpuModel]:
                 profile_id=row["profile_id"],
                 nvml_name=row["nvml_name"],
                 optional=row.get("optional", False),
+                media=row.get("media", False),
             )
             for slice_name, row in entry["slices"].items()
         }
