@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from clover_rl.cluster.carbon import EmbodiedCarbon
 from clover_rl.cluster.provenance import Provenance
 from clover_rl.errors import InputError
 from clover_rl.yamlfile import load_mapping
@@ -55,13 +56,23 @@ class SliceType:
 
 @dataclass(frozen=True, slots=True)
 class GpuModel:
-    """A GPU model that MIG can cut; `slices` maps short names to slice types, largest first."""
+    """A GPU model that MIG can cut.
+
+    Attributes:
+        name: short name.
+        title: name for people.
+        sms: streaming multiprocessors that MIG can use.
+        slices: short name -> slice type, largest first.
+        memory_provenance: where the slices' memory sizes come from.
+        embodied: carbon of making a card; None where no figure with a source is known.
+    """
 
     name: str
     title: str
     sms: int
     slices: Mapping[str, SliceType] = field(hash=False)
     memory_provenance: Provenance = field(hash=False)
+    embodied: EmbodiedCarbon | None = None
 
     def slice_type(self, name: str) -> SliceType:
         """The slice type of that name.
@@ -103,12 +114,14 @@ def gpu_models() -> Mapping[str, GpuModel]:
             )
             for slice_name, row in entry["slices"].items()
         }
+        made = entry.get("embodied")
         models[name] = GpuModel(
             name=name,
             title=entry["title"],
             sms=entry["sms"],
             slices=MappingProxyType(slices),
             memory_provenance=Provenance(**entry["memory_provenance"]),
+            embodied=made and EmbodiedCarbon(made["kg"], made["covers"], Provenance(**made["provenance"])),
         )
     return MappingProxyType(models)
 
