@@ -71,6 +71,10 @@ class StaticRuns:
 
     def best(self, w: float) -> tuple[int, RunResult]:
         """The best of the table's ten best at event level: its index and what it achieved."""
-        results = {index: summarise(self.run(index, w), self.model) for index in self.ranking(w)[:CANDIDATES]}
+        account = self.scenario.sci
+        results = {
+            index: summarise(self.run(index, w), self.model, account=account)
+            for index in self.ranking(w)[:CANDIDATES]
+        }
         index = max(results, key=lambda key: results[key].objective)
         return index, results[index]

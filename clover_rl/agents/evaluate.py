@@ -141,12 +141,13 @@ def _row(
     policies: Sequence[tuple[str, Bundle]],
     margins: dict[str, float],
 ) -> WindowResult:
+    account = scenario.sci
     index, best = statics.best(w)
     results: dict[str, RunResult] = {}
     if "base" in against:
-        results["base"] = summarise(statics.run(model.base, w), model)
+        results["base"] = summarise(statics.run(model.base, w), model, account=account)
     if "co2opt" in against:
-        results["co2opt"] = summarise(statics.run(model.co2opt, w), model)
+        results["co2opt"] = summarise(statics.run(model.co2opt, w), model, account=account)
     results["static"] = best
     makers: dict[str, Callable[[], Controller]] = {
         "search": lambda: search_for(scenario, model, window.signals, margins["search"]),
@@ -161,7 +162,7 @@ def _row(
         records = run_controller(
             scenario, model, controller, window.signals, steps=window.steps, w=w, seed=window.seed
         )
-        results[name] = summarise(records, model, controller.live_trials)
+        results[name] = summarise(records, model, controller.live_trials, account)
     gap = results["oracle"].objective - best.objective
     return WindowResult(window, w, model.sla_ms, gap, model.catalogue[index].label(), results)
 

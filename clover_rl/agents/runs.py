@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clover_rl.cluster.carbon import SciAccount
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.control.controller import Controller
 from clover_rl.control.loop import ControlLoop, StepRecord
@@ -35,6 +36,9 @@ class RunResult:
         live_trials: configurations deployed only to try them.
         decision_us: mean time of a decision, microseconds.
         requests, answered, timed_out: counts.
+        embodied_g_per_request: the cluster's embodied carbon over the window, gCO2e per answered request;
+            None where the scenario does not count it.
+        sci_g_per_request: carbon_g_per_request and embodied_g_per_request together (ISO/IEC 21031).
     """
 
     objective: float
@@ -50,6 +54,8 @@ class RunResult:
     requests: int
     answered: int
     timed_out: int
+    embodied_g_per_request: float | None = None
+    sci_g_per_request: float | None = None
 
 
 def run_controller(
@@ -111,8 +117,13 @@ def rescored(
     ]
 
 
-def summarise(records: Sequence[StepRecord], model: ClusterModel, live_trials: int = 0) -> RunResult:
-    """Totals of a run."""
+def summarise(
+    records: Sequence[StepRecord],
+    model: ClusterModel,
+    live_trials: int = 0,
+    account: SciAccount | None = None,
+) -> RunResult:
+    """Totals of a run; with SCI where there is an account of it."""
     intervals = [record.interval for record in records]
     answered: dict[str, int] = {}
     for interval in intervals:
@@ -128,9 +139,13 @@ def summarise(records: Sequence[StepRecord], model: ClusterModel, live_trials: i
         if record.interval.arrived
     ]
     decided = sum(len(record.decisions) for record in records)
+    emitted = sum(record.score.carbon_g for record in records)
+    sci = (
+        account.over(emitted, sum(interval.duration_s for interval in intervals), count) if account else None
+    )
     return RunResult(
         objective=float(np.mean([record.score.reward for record in records])),
-        carbon_g_per_request=sum(record.score.carbon_g for record in records) / max(count, 1),
+        carbon_g_per_request=emitted / max(count, 1),
         base_carbon_g_per_request=sum(record.score.base_carbon_g for record in records) / max(requests, 1),
         accuracy=accuracy,
         accuracy_loss=max(1.0 - accuracy / model.baseline.accuracy, 0.0),  # not -1e-16 for BASE
@@ -142,4 +157,6 @@ def summarise(records: Sequence[StepRecord], model: ClusterModel, live_trials: i
         requests=requests,
         answered=count,
         timed_out=sum(interval.timed_out for interval in intervals),
+        embodied_g_per_request=sci.embodied_g_per_request if sci else None,
+        sci_g_per_request=sci.g_per_request if sci else None,
     )

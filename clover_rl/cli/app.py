@@ -14,6 +14,7 @@ from clover_rl.cli import (
     export,
     infer,
     load,
+    profile,
     scenario,
     serve,
     status,
@@ -44,6 +45,7 @@ app.command("status")(status.status)
 app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(profile.app, name="profile")
 app.add_typer(validate.app, name="validate")
 
 

@@ -16,6 +16,7 @@ from clover_rl.cli.output import number, print_table
 if TYPE_CHECKING:
     from clover_rl.agents.evaluate import Evaluation
     from clover_rl.cli.demo_day import ServedDay
+    from clover_rl.cluster.carbon import SciAccount
     from clover_rl.envs.scenario import Scenario
     from clover_rl.serving.load_client import LoadReport
     from clover_rl.serving.protocol.control_pb2 import Interval
@@ -26,6 +27,8 @@ __all__ = ["compared", "wilson", "write_report"]
 MODELLED = {
     "objective": "modelled",
     "carbon_g_per_request": "modelled",
+    "embodied_g_per_request": "attributed",
+    "sci_g_per_request": "modelled",
     "accuracy": "modelled",
     "p95_over_sla": "modelled",
     "sla_held": "modelled",
@@ -34,6 +37,8 @@ MODELLED = {
 LIVE = {
     "objective": "modelled",
     "carbon_g_per_request": "modelled",
+    "embodied_g_per_request": "attributed",
+    "sci_g_per_request": "modelled",
     "accuracy": "measured",
     "p95_over_sla": "measured",
     "sla_held": "measured",
@@ -95,12 +100,15 @@ def write_report(
     """Print the tables, write summary.json and day.png."""
     statics = StaticRuns(scenario, model, day.signals, steps=day.steps, seed=seed)
     index, best = statics.best(w)
-    base = summarise(statics.run(model.base, w), model)
+    account = scenario.sci
+    base = summarise(statics.run(model.base, w), model, account=account)
     rows = {
         "base": _simulated(base),
         "static": _simulated(best) | {"configuration": model.catalogue[index].label()},
         **{
-            name: _served(day.intervals[name], day.reports[name], day.live_trials[name], model.sla_ms)
+            name: _served(
+                day.intervals[name], day.reports[name], day.live_trials[name], model.sla_ms, account
+            )
             for name in ("annealing", "policy")
         },
     }
@@ -116,6 +124,8 @@ def write_report(
         "w": w,
         "sla_ms": model.sla_ms,
         "versions": versions(),
+        "intensity_kind": scenario.carbon.kind,
+        "sci": account.to_dict() if account else None,
         "controllers": rows,
         "requests": requests,
         "windows": comparison,
@@ -131,6 +141,8 @@ def _simulated(result: RunResult) -> dict[str, Any]:
     return {
         "objective": result.objective,
         "carbon_g_per_request": result.carbon_g_per_request,
+        "embodied_g_per_request": result.embodied_g_per_request,
+        "sci_g_per_request": result.sci_g_per_request,
         "accuracy": result.accuracy,
         "p95_over_sla": result.p95_over_sla,
         "sla_held": result.sla_held,
@@ -140,14 +152,24 @@ def _simulated(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _served(intervals: list[Interval], report: LoadReport, live_trials: int, sla_ms: float) -> dict[str, Any]:
+def _served(
+    intervals: list[Interval],
+    report: LoadReport,
+    live_trials: int,
+    sla_ms: float,
+    account: SciAccount | None,
+) -> dict[str, Any]:
     answered = sum(row.answered for row in intervals)
+    emitted = sum(row.carbon_g for row in intervals)
+    sci = account.over(emitted, sum(row.duration_s for row in intervals), answered) if account else None
     busy = [row for row in intervals if row.arrived]
     ratios = [min(row.p95_ms / sla_ms, 10.0) for row in busy]
     held = [row.p95_ms <= sla_ms for row in busy]
     return {
         "objective": float(np.mean([row.reward for row in intervals])) if intervals else 0.0,
-        "carbon_g_per_request": sum(row.carbon_g for row in intervals) / max(answered, 1),
+        "carbon_g_per_request": emitted / max(answered, 1),
+        "embodied_g_per_request": sci.embodied_g_per_request if sci else None,
+        "sci_g_per_request": sci.g_per_request if sci else None,
         "accuracy": report.accuracy,
         "p95_over_sla": float(np.mean(ratios)) if ratios else 0.0,
         "sla_held": float(np.mean(held)) if held else 1.0,
@@ -185,6 +207,11 @@ def _print(rows: dict[str, Any], requests: dict[str, int], comparison: dict[str,
         "over the SLA",
         "live trials",
     ]
+    sci = [row["sci_g_per_request"] for row in rows.values()]
+    if None not in sci:
+        columns += ["SCI, mg/request (embodied)"]
+        for line, row in zip(table, rows.values(), strict=True):
+            line.append(f"{1000 * row['sci_g_per_request']:.3f} ({1000 * row['embodied_g_per_request']:.3f})")
     print_table(
         "the served day (BASE and the best static configuration in hindsight: simulated)", columns, table
     )

@@ -39,6 +39,7 @@ def evaluate(
     from clover_rl.errors import InputError
 
     chosen = load_scenario(scenario)
+    _ = chosen.sci  # refused before anything takes time
     if bool(carbon) != bool(load):
         raise InputError(
             "carbon and load files go together",
@@ -85,12 +86,15 @@ def document(result: Evaluation, seed: int) -> dict[str, object]:
     """The JSON document of an evaluation."""
     from clover_rl.agents.train.record import versions
 
+    account = result.scenario.sci
     return {
         "scenario": result.scenario.name,
         "command": command_line(),
         "seed": seed,
         "versions": versions(),
         "margins": result.margins,
+        "intensity_kind": result.scenario.carbon.kind,
+        "sci": account.to_dict() if account else None,
         "windows": [row.to_dict() for row in result.rows],
     }
 
@@ -99,6 +103,9 @@ def show(result: Evaluation) -> None:
     """Tables of an evaluation, one per window and weight."""
     columns = ["controller", "objective", "headroom", "gCO2/request", "saved", "accuracy loss", "SLA held"]
     columns += ["transitions", "live trials", "decision us"]
+    account = result.scenario.sci
+    if account:
+        columns += ["embodied g/request", "SCI g/request"]
     for row in result.rows:
         table = []
         for name, run in row.results.items():
@@ -115,6 +122,11 @@ def show(result: Evaluation) -> None:
                     str(run.transitions),
                     str(run.live_trials),
                     f"{run.decision_us:.0f}",
+                    *(
+                        [f"{run.embodied_g_per_request:.3g}", f"{run.sci_g_per_request:.3g}"]
+                        if account
+                        else []
+                    ),
                 ]
             )
         days = row.window.steps * result.scenario.interval_s * result.scenario.time_scale / 86_400.0
@@ -124,6 +136,13 @@ def show(result: Evaluation) -> None:
             f"best static {row.best_static}",
             columns,
             table,
+        )
+    if account:
+        note = account.embodied
+        typer.echo(
+            f"SCI adds embodied carbon to gCO2/request ({account.kind}): {note.kg:g} kgCO2e a GPU "
+            f"({note.covers}; {note.provenance.source}) over {account.lifetime_years:g} years, "
+            f"on all {account.gpus} GPUs, parked ones included"
         )
 
 

@@ -55,6 +55,7 @@ def check(scenario: str = typer.Argument(help="YAML file.")) -> None:
 
     chosen = load_scenario(scenario)
     profile = chosen.loaded_profile
+    _ = chosen.sci
     typer.echo(
         f"{chosen.name}: fine; {profile.application.title} in {len(profile.application.variants)} variants "
         f"on {chosen.gpus} x {profile.gpu.title}"

@@ -47,6 +47,11 @@ def status(
             f"{last.intensity_g_per_kwh:.0f} g/kWh, "
             f"{number(None if saved is None else 100 * saved, 1)} % less than BASE (modelled)",
         ]
+        if last.HasField("sci_g_per_request"):
+            lines.append(
+                f"SCI            {1000 * last.sci_g_per_request:.4f} mg/request, of which embodied "
+                f"{1000 * last.embodied_g_per_request:.4f}, operational {found.intensity_kind}"
+            )
     lines.append(
         f"so far         {found.transitions} transitions, {found.live_trials} live trials, "
         f"{found.guard_interventions} interventions of the guard"

@@ -36,11 +36,13 @@ class Layout:
         """A layout that MIG accepts on this model.
 
         Raises:
-            InputError: a slice stands where it may not, slices overlap, or they need too many compute slices.
+            InputError: a slice stands where it may not, slices overlap, they need too many compute slices, or
+                more than one has the media engines.
         """
         layout = cls(tuple(sorted(placements)))
         reach = 0
         compute = 0
+        media = 0
         for placement in layout.placements:
             slice_type = model.slice_type(placement.slice)
             if placement.start not in slice_type.starts or placement.size != slice_type.size:
@@ -55,11 +57,18 @@ class Layout:
                 )
             reach = placement.start + placement.size
             compute += slice_type.compute
+            media += slice_type.media
         if compute > COMPUTE_SLICES:
             raise InputError(
                 f"the layout takes {compute} compute slices of {COMPUTE_SLICES}",
                 where=model.name,
                 fix="remove a slice",
+            )
+        if media > 1:
+            raise InputError(
+                f"{media} slices ask for the media engines, which only one can have",
+                where=model.name,
+                fix="leave one, and make the others 1g",
             )
         return layout
 
@@ -79,9 +88,9 @@ def _largest_first(name: str) -> tuple[int, str]:
     return (-int(name[0]), name)
 
 
-def _places(slice_types: Sequence[SliceType]) -> list[tuple[Placement, int]]:
+def _places(slice_types: Sequence[SliceType]) -> list[tuple[Placement, int, bool]]:
     return sorted(
-        (Placement(start, slice_type.size, slice_type.name), slice_type.compute)
+        (Placement(start, slice_type.size, slice_type.name), slice_type.compute, slice_type.media)
         for slice_type in slice_types
         for start in slice_type.starts
     )
@@ -99,16 +108,17 @@ def enumerate_layouts(model: GpuModel, slices: tuple[str, ...] | None = None) ->
     places = _places(types)
     found: list[Layout] = []
 
-    def extend(chosen: tuple[Placement, ...], first: int, reach: int, compute: int) -> None:
+    def extend(chosen: tuple[Placement, ...], first: int, reach: int, compute: int, media: bool) -> None:
         found.append(Layout(chosen))
         for index in range(first, len(places)):
-            placement, cost = places[index]
-            if placement.start >= reach and compute + cost <= COMPUTE_SLICES:
-                end = placement.start + placement.size
-                if end <= MEMORY_SLICES:
-                    extend((*chosen, placement), index + 1, end, compute + cost)
+            placement, cost, takes_media = places[index]
+            if placement.start < reach or compute + cost > COMPUTE_SLICES or (media and takes_media):
+                continue
+            end = placement.start + placement.size
+            if end <= MEMORY_SLICES:
+                extend((*chosen, placement), index + 1, end, compute + cost, media or takes_media)
 
-    extend((), 0, 0, 0)
+    extend((), 0, 0, 0, False)
     return tuple(sorted(found))
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from clover_rl.cluster.carbon import EmbodiedCarbon
 from clover_rl.cluster.provenance import Provenance
 from clover_rl.errors import InputError
 from clover_rl.yamlfile import load_mapping
@@ -27,7 +28,8 @@ class SliceType:
     """One MIG profile of a GPU model.
 
     Attributes:
-        name: short name, the same on every model: 7g, 4g, 3g, 2g, 1g, 1g.dm (double memory).
+        name: short name, the same on every model: 7g, 4g, 3g, 2g, 1g, 1g.dm (double memory), 1g.me (media
+            extensions, NVIDIA's `+me`).
         compute: compute slices taken, of 7.
         size: memory slices taken, of 8.
         starts: memory slices at which a slice of this type may begin.
@@ -36,6 +38,8 @@ class SliceType:
         profile_id: NVML's GPU instance profile id.
         nvml_name: NVIDIA's name on this model, as 1g.10gb.
         optional: left out of the default set of slice types.
+        media: a small slice that takes the card's one set of media engines (JPEG, optical flow) along; at
+            most one such slice can exist on a GPU (NVIDIA MIG user guide).
     """
 
     name: str
@@ -47,17 +51,28 @@ class SliceType:
     profile_id: int
     nvml_name: str
     optional: bool = False
+    media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GpuModel:
-    """A GPU model that MIG can cut; `slices` maps short names to slice types, largest first."""
+    """A GPU model that MIG can cut.
+
+    Attributes:
+        name: short name.
+        title: name for people.
+        sms: streaming multiprocessors that MIG can use.
+        slices: short name -> slice type, largest first.
+        memory_provenance: where the slices' memory sizes come from.
+        embodied: carbon of making a card; None where no figure with a source is known.
+    """
 
     name: str
     title: str
     sms: int
     slices: Mapping[str, SliceType] = field(hash=False)
     memory_provenance: Provenance = field(hash=False)
+    embodied: EmbodiedCarbon | None = None
 
     def slice_type(self, name: str) -> SliceType:
         """The slice type of that name.
@@ -95,15 +110,18 @@ def gpu_models() -> Mapping[str, GpuModel]:
                 profile_id=row["profile_id"],
                 nvml_name=row["nvml_name"],
                 optional=row.get("optional", False),
+                media=row.get("media", False),
             )
             for slice_name, row in entry["slices"].items()
         }
+        made = entry.get("embodied")
         models[name] = GpuModel(
             name=name,
             title=entry["title"],
             sms=entry["sms"],
             slices=MappingProxyType(slices),
             memory_provenance=Provenance(**entry["memory_provenance"]),
+            embodied=made and EmbodiedCarbon(made["kg"], made["covers"], Provenance(**made["provenance"])),
         )
     return MappingProxyType(models)
 

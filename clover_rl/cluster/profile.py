@@ -137,8 +137,10 @@ class Profile:
         """Hash of everything that defines the physics, hexadecimal."""
         power = self.power
         law = self.interference
+        # Media engines change no physics; a profile that uses such a slice has it among its service times.
+        slices = {name: item for name, item in self.gpu.slices.items() if not item.media}
         content = {
-            "gpu": [self.gpu.name, *([name, t.compute, t.size] for name, t in self.gpu.slices.items())],
+            "gpu": [self.gpu.name, *([name, t.compute, t.size] for name, t in slices.items())],
             "accuracy": {name: v.accuracy for name, v in self.application.variants.items()},
             "service_s": {name: dict(row) for name, row in self.service_s.items()},
             "energy_j": {name: dict(row) for name, row in self.energy_j.items()},

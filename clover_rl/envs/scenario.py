@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from clover_rl.cluster.carbon import EmbodiedCarbon, SciAccount
 from clover_rl.cluster.objective import Objective
 from clover_rl.cluster.profile import Profile
 from clover_rl.cluster.profile_file import load_profile
+from clover_rl.cluster.provenance import Provenance
 from clover_rl.control.codecs import ActionCodec, ObservationCodec
 from clover_rl.errors import InputError
 from clover_rl.signals import BlurredTruth, Forecaster, Persistence, TypicalDay
@@ -75,6 +77,25 @@ class Carbon(_Part):
     forecast: Literal["persistence", "typical-day", "blurred"] = "blurred"
 
 
+class Embodied(_Part):
+    """Embodied carbon, counted beside operational carbon and never within it.
+
+    A card's figure comes from its GPU model, unless `kg_per_gpu` gives one with its `source`. It is spread
+    evenly over `lifetime_years`; 5 years is the useful life to which Amazon cut part of its servers in 2025
+    because AI hardware ages faster (Form 10-K for 2024; Alphabet's and Microsoft's say six years).
+    """
+
+    lifetime_years: Annotated[float, Field(gt=0, le=50)] = 5.0
+    kg_per_gpu: Positive | None = None
+    source: Annotated[str, Field(min_length=3)] | None = None
+
+    @model_validator(mode="after")
+    def _sourced(self) -> Embodied:
+        if (self.kg_per_gpu is None) != (self.source is None):
+            raise ValueError("expected `kg_per_gpu` and `source` together")
+        return self
+
+
 class Episode(_Part):
     """Length of an episode in days of the signals."""
 
@@ -85,7 +106,7 @@ class Scenario(_Part):
     """A scenario; every key with its default.
 
     Times are seconds, `time_scale` says how many seconds of the signals pass in one second of the cluster:
-    above 1 a day is compressed, and only the signals are.
+    above 1 a day is compressed, and only the signals are. `embodied: {}` has SCI counted, with defaults.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -102,6 +123,7 @@ class Scenario(_Part):
     weights: Weights = Weights()
     load: Load = Load()
     carbon: Carbon = Carbon()
+    embodied: Embodied | None = None
     episode: Episode = Episode()
     folder: Path | None = Field(default=None, exclude=True, repr=False)
 
@@ -122,6 +144,30 @@ class Scenario(_Part):
         if absolute and self.folder is not None and (self.folder / self.profile).is_file():
             content["profile"] = str(self.folder / self.profile)
         return content
+
+    @property
+    def sci(self) -> SciAccount | None:
+        """How SCI is counted; None where the scenario leaves embodied carbon out.
+
+        Raises:
+            InputError: no embodied carbon is known of the GPU model, and the scenario gives none.
+        """
+        wanted = self.embodied
+        if wanted is None:
+            return None
+        gpu = self.loaded_profile.gpu
+        made = gpu.embodied
+        if wanted.kg_per_gpu is not None and wanted.source is not None:
+            made = EmbodiedCarbon(
+                wanted.kg_per_gpu, "as the scenario says", Provenance("nominal", wanted.source)
+            )
+        if made is None:
+            raise InputError(
+                f"key `embodied`: no embodied carbon of {gpu.title} with a source is known",
+                where=self.name,
+                fix="give `kg_per_gpu` and `source`, or leave `embodied` out",
+            )
+        return SciAccount(self.carbon.kind, self.gpus, made, wanted.lifetime_years)
 
     def model(self, progress: Callable[[int, int], None] | None = None) -> ClusterModel:
         """The cluster model, from the cache where it is there; `progress` is told (done, total)."""

@@ -18,6 +18,7 @@ from clover_rl.signals import (
     forecast_matrix,
     generate_carbon,
     generate_load,
+    require_kind,
     scale_to_peak,
 )
 from clover_rl.signals.feeds import CarbonFeed, LoadFeed
@@ -52,7 +53,12 @@ class EpisodeSignals:
     load_factor: float = 1.0
 
     def feeds(self, scenario: Scenario, warm_up: int = 0) -> tuple[CarbonFeed, LoadFeed]:
-        """Both as a run sees them that decides for the first time after `warm_up` intervals."""
+        """Both as a run sees them that decides for the first time after `warm_up` intervals.
+
+        Raises:
+            InputError: the intensity is of another kind than the scenario counts.
+        """
+        require_kind(self.carbon, scenario.carbon.kind, where=self.carbon.name)
         scale = scenario.time_scale
         lead = warm_up * scenario.interval_s * scale
         return (
@@ -133,7 +139,9 @@ def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> S
 
     Raises:
         SignalEndError: they end before the episode does.
+        InputError: the intensity is of another kind than the scenario counts.
     """
+    require_kind(signals.carbon, scenario.carbon.kind, where=signals.carbon.name)
     step = scenario.interval_s * scenario.time_scale
     edges = signals.start + step * np.arange(steps + 1)
     carbon = signals.carbon

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
+from clover_rl.cluster.carbon import SciAccount
 from clover_rl.errors import BundleError, CloverError, InputError
 from clover_rl.serving.control_thread import InCharge
 from clover_rl.serving.dataplane import listen
@@ -70,6 +71,7 @@ class ControlPlane(rpc.ControlServiceServicer):
             trouble=reconciler.trouble or "",
             interval_s=runtime.scenario.interval_s,
             intensity_g_per_kwh=runtime.intensity,
+            intensity_kind=runtime.scenario.carbon.kind,
             instances=[
                 pb.Instance(
                     key=item.key,
@@ -99,7 +101,7 @@ class ControlPlane(rpc.ControlServiceServicer):
             response.predicted_power_w = guard.predicted.power_w
         rows = runtime.ledger.interval_rows(limit=1)
         if rows:
-            response.last.CopyFrom(_interval(rows[-1]))
+            response.last.CopyFrom(_interval(rows[-1], runtime.sci))
         return response
 
     async def Deploy(
@@ -126,8 +128,9 @@ class ControlPlane(rpc.ControlServiceServicer):
 
     async def Intervals(self, request: pb.IntervalsRequest, context: _Context) -> pb.IntervalsResponse:
         """Completed intervals of the ledger."""
-        rows = self._runtime.ledger.interval_rows(limit=request.limit or None)
-        return pb.IntervalsResponse(intervals=[_interval(row) for row in rows])
+        runtime = self._runtime
+        rows = runtime.ledger.interval_rows(limit=request.limit or None)
+        return pb.IntervalsResponse(intervals=[_interval(row, runtime.sci) for row in rows])
 
     async def _change(self, context: _Context, verb: str, *arguments: Any) -> pb.ActivationResponse:
         """One change at a time, off the event loop: verifying and tuning take a while."""
@@ -158,7 +161,10 @@ def _activation(chosen: InCharge, before: InCharge) -> pb.ActivationResponse:
     return response
 
 
-def _interval(row: dict[str, Any]) -> pb.Interval:
+def _interval(row: dict[str, Any], account: SciAccount | None) -> pb.Interval:
+    sci = None
+    if account and row["carbon_g"] is not None and row["answered"]:
+        sci = account.over(row["carbon_g"], row["duration_s"], row["answered"])
     facts = row["facts"]
     p95 = row["p95_ms"]
     return pb.Interval(
@@ -183,4 +189,6 @@ def _interval(row: dict[str, Any]) -> pb.Interval:
         sla_ms=row["sla_ms"],
         w=row["w"],
         answered_by_variant=facts["answered"],
+        embodied_g_per_request=sci.embodied_g_per_request if sci else None,
+        sci_g_per_request=sci.g_per_request if sci else None,
     )

@@ -36,7 +36,7 @@ from clover_rl.serving.metrics import Metrics, MetricsExporter
 from clover_rl.serving.partition.emulated import EmulatedPartition
 from clover_rl.serving.reconciler import Reconciler
 from clover_rl.serving.served_model import ServedModel
-from clover_rl.signals import TraceSignal
+from clover_rl.signals import TraceSignal, require_kind
 from clover_rl.signals.feeds import CarbonFeed
 from clover_rl.simulation.model import ClusterModel
 
@@ -122,7 +122,8 @@ class Runtime:
         clock: time.
 
     Raises:
-        InputError: the scenario cannot be served, or its ledger belongs to another.
+        InputError: the scenario cannot be served, its ledger belongs to another, or the trace is of another
+            kind of intensity than the scenario counts.
     """
 
     def __init__(
@@ -130,6 +131,8 @@ class Runtime:
     ) -> None:
         self.scenario, self.model, self.settings = scenario, model, settings
         self.clock = clock or RealClock()
+        require_kind(settings.carbon, scenario.carbon.kind, where=settings.carbon.name)
+        self.sci = scenario.sci
         profile = model.profile
         models = model_files(profile)
         self.ledger = Ledger(settings.state / "ledger.sqlite", profile, _fingerprint(scenario, model))

@@ -17,6 +17,7 @@ from clover_rl.signals.signal import (
     REQUESTS,
     FloatArray,
     Signal,
+    require_kind,
     require_same_kind,
 )
 from clover_rl.signals.traces import TraceSignal
@@ -48,6 +49,7 @@ __all__ = [
     "read_arrivals_csv",
     "read_carbon_csv",
     "read_load_csv",
+    "require_kind",
     "require_same_kind",
     "scale_to_peak",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,15 @@ __all__ = [
     "REQUESTS",
     "FloatArray",
     "Signal",
+    "require_kind",
     "require_same_kind",
 ]
 
 FloatArray = NDArray[np.float64]
 
-AVERAGE_LIFE_CYCLE = "average life-cycle"
-AVERAGE_DIRECT = "average direct"
-MARGINAL = "marginal"
+AVERAGE_LIFE_CYCLE: Final = "average life-cycle"
+AVERAGE_DIRECT: Final = "average direct"
+MARGINAL: Final = "marginal"
 REQUESTS = "requests"
 
 CARBON_UNIT = "gCO2/kWh"
@@ -67,3 +68,22 @@ def require_same_kind(signals: Iterable[Signal]) -> str:
             fix="use one kind in one figure (average or marginal, direct or life-cycle)",
         )
     return seen[0][0]
+
+
+def require_kind(signal: Signal, kind: str, *, where: str | None = None) -> None:
+    """Refuse a signal of another kind than its figures are counted in.
+
+    Args:
+        signal: the signal.
+        kind: what the figures are counted in.
+        where: what the signal is called in the message.
+
+    Raises:
+        InputError: it has another kind.
+    """
+    if signal.kind != kind:
+        raise InputError(
+            f"the signal is {signal.kind}, and {kind} is counted here",
+            where=where,
+            fix="use a signal of that kind (average or marginal, direct or life-cycle)",
+        )

@@ -34,12 +34,18 @@ from clover_rl.simulation.stored import (
 )
 from clover_rl.simulation.tables import GRID, NODES, Table, steady_state
 
-__all__ = ["ClusterModel", "Prediction", "build_model"]
+__all__ = ["BASE_LOAD", "ClusterModel", "Prediction", "build_model", "default_sla_ms"]
 
 Progress = Callable[[int, int], None]
 
 BASE_LOAD = 0.8
 """Share of BASE's capacity at which its p95 becomes the SLA, unless a scenario states one."""
+
+
+def default_sla_ms(table: Table, base: int) -> float:
+    """The SLA where none is stated, ms: BASE's p95, row `base` of the table, at BASE_LOAD of its capacity."""
+    grid = np.linspace(0.0, 1.0, GRID + 1)
+    return float(np.interp(BASE_LOAD, grid, table.p95_ms[base]))
 
 
 class Prediction(NamedTuple):
@@ -176,8 +182,7 @@ def _compute(
     keep = [full.index(make(profile, gpus)) for make in (base_configuration, co2opt_configuration)]
     kept_always = [index for index in keep if index is not None]
     if sla_ms is None:
-        grid = np.linspace(0.0, 1.0, GRID + 1)
-        sla_ms = float(np.interp(BASE_LOAD, grid, table.p95_ms[kept_always[0]]))
+        sla_ms = default_sla_ms(table, kept_always[0])
     objective = Objective(
         BaseLine.of(profile, gpus),
         sla_ms,

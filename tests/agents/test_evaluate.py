@@ -77,6 +77,31 @@ def test_static_is_the_best_of_its_candidates_and_runs_are_shared_over_weights(
     assert [r.score.reward for r in light] != [r.score.reward for r in heavy]
 
 
+def test_embodied_carbon_stands_beside_operational_carbon_and_changes_nothing_else(
+    small_scenario: Scenario, small_model: ClusterModel
+) -> None:
+    counted = load_scenario(small_scenario, embodied={"lifetime_years": 5})
+    account = counted.sci
+    assert account is not None
+    (window,) = generated_windows(small_scenario, small_model, count=1, days=0.1, split="test", seed=6)
+    without, with_it = (
+        evaluate(scenario, small_model, [window], weights=[0.05], against=["base"]).rows[0].results
+        for scenario in (small_scenario, counted)
+    )
+    assert set(with_it) == {"base", "static", "oracle"}
+    for name, result in with_it.items():
+        assert without[name].embodied_g_per_request is without[name].sci_g_per_request is None
+        assert result.embodied_g_per_request is not None
+        assert result.sci_g_per_request == pytest.approx(
+            result.carbon_g_per_request + result.embodied_g_per_request
+        )
+        # both cards for the whole window, whatever is parked
+        total = account.embodied_g(window.steps * counted.interval_s)
+        assert result.embodied_g_per_request * result.answered == pytest.approx(total)
+        same = replace(result, embodied_g_per_request=None, sci_g_per_request=None, decision_us=0.0)
+        assert same == replace(without[name], decision_us=0.0)
+
+
 @pytest.mark.parametrize(("gap", "share"), [(0.0019, None), (0.0021, 0.5), (-0.01, None)])
 def test_a_share_of_headroom_is_left_out_where_the_gap_is_under_two_thousandths(
     evaluation: Evaluation, gap: float, share: float | None

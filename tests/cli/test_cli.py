@@ -132,6 +132,34 @@ def test_files_are_evaluated_from_a_timestamp_or_the_same_offset(
     assert found[0] == found[1] == found[2] > 1.2 * found[3]  # intensity rises through the day
 
 
+def test_sci_is_a_figure_of_its_own_where_the_scenario_counts_embodied_carbon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carbon, load = write_traces(tmp_path)
+    profile = Path(SMALL).with_name("small-profile.yaml")
+    text = Path(SMALL).read_text().replace("small-profile.yaml", str(profile))
+    own = tmp_path / "own.yaml"
+    own.write_text(text + "embodied: {lifetime_years: 4}\n")
+    options = ["--carbon", carbon, "--load", load, "--against", "base", "--w", "0.1", "--days", "0.1"]
+    found = {}
+    for scenario in (SMALL, str(own)):
+        status, out, _ = run_here(monkeypatch, capsys, "evaluate", scenario, *options, "--json")
+        assert status == 0
+        found[scenario] = json.loads(out)
+    plain, counted = (item["windows"][0]["controllers"]["base"] for item in found.values())
+    assert found[SMALL]["sci"] is plain["sci_g_per_request"] is plain["embodied_g_per_request"] is None
+    assert found[SMALL]["intensity_kind"] == found[str(own)]["sci"]["intensity_kind"] == "average life-cycle"
+    assert (found[str(own)]["sci"]["embodied_kg_per_gpu"], found[str(own)]["sci"]["gpus"]) == (164, 2)
+    assert counted["carbon_g_per_request"] == plain["carbon_g_per_request"]
+    assert counted["objective"] == plain["objective"]
+    assert counted["sci_g_per_request"] == pytest.approx(
+        counted["carbon_g_per_request"] + counted["embodied_g_per_request"]
+    )
+    status, out, _ = run_here(monkeypatch, capsys, "evaluate", str(own), *options)
+    assert status == 0
+    assert "SCI adds embodied carbon to gCO2/request (average life-cycle): 164 kgCO2e a GPU" in out
+
+
 CARBON = "offset_s,gco2_per_kwh\n0,200\n3600,210\n7200,nan\n"
 SERVE = [
     (("serve", "h100-efficientnet", "--state", "{tmp}/state"), "nothing to serve|only `emulated` exists"),

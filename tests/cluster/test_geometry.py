@@ -23,12 +23,18 @@ from clover_rl.errors import InputError
 A100, H100 = gpu_model("a100-40gb"), gpu_model("h100-80gb")
 COMMON = ("7g", "4g", "3g", "2g", "1g")
 WITH_DOUBLE = (*COMMON, "1g.dm")
+WITH_MEDIA = (*COMMON, "1g.me")
+EVERY = (*WITH_DOUBLE, "1g.me")
 PLACES = [Placement(s, t.size, t.name) for t in H100.slices.values() for s in t.starts]
 cards = pytest.mark.parametrize("model", [A100, H100], ids=lambda model: model.name)
 
 
 def compute(layout: Layout) -> int:
     return sum(H100.slices[place.slice].compute for place in layout.placements)
+
+
+def media(layout: Layout) -> int:
+    return sum(place.slice == "1g.me" for place in layout.placements)
 
 
 def overlap(one: Placement, other: Placement) -> bool:
@@ -63,6 +69,40 @@ def test_enumeration_equals_brute_force() -> None:
     assert len(enumerate_layouts(H100)) == len(accepted)
 
 
+def with_media(layout: Layout) -> set[Layout]:
+    """The layout as it is, and with the media engines on each of its 1g slices in turn."""
+    places = layout.placements
+    return {layout} | {
+        Layout(tuple(sorted((*places[:i], Placement(place.start, 1, "1g.me"), *places[i + 1 :]))))
+        for i, place in enumerate(places)
+        if place.slice == "1g"
+    }
+
+
+@cards
+@pytest.mark.parametrize("slices", [COMMON, WITH_DOUBLE], ids=["common", "with double memory"])
+def test_media_engines_go_to_one_small_slice_of_a_gpu_or_to_none(model, slices) -> None:  # type: ignore[no-untyped-def]
+    for enumerate_ in (enumerate_layouts, maximal_layouts):
+        expected = {found for layout in enumerate_(model, slices) for found in with_media(layout)}
+        layouts = enumerate_(model, (*slices, "1g.me"))
+        assert set(layouts) == expected
+        assert len(layouts) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("slices", "layouts", "multisets"), [(WITH_MEDIA, 67, 24), (EVERY, 239, 64)], ids=["media", "every"]
+)
+def test_maximal_layouts_with_media_engines_count(slices, layouts, multisets) -> None:  # type: ignore[no-untyped-def]
+    assert len(maximal_layouts(H100, slices)) == layouts
+    assert len(multiset_layouts(H100, slices)) == multisets
+
+
+def test_no_gpu_holds_more_slices_of_a_type_than_nvidia_says() -> None:
+    most = {"7g": 1, "4g": 1, "3g": 2, "2g": 3, "1g": 7, "1g.dm": 4, "1g.me": 1}
+    layouts = enumerate_layouts(H100, EVERY)
+    assert {name: max(layout.multiset.count(name) for layout in layouts) for name in EVERY} == most
+
+
 def test_maximal_layouts_are_halves_put_together() -> None:
     left = ["4g", "3g", "2g 2g", "2g 1g 1g", "1g 1g 2g", "1g 1g 1g 1g"]
     right = ["3g", "2g 1g", "1g 1g 1g"]
@@ -74,23 +114,24 @@ def test_the_default_slices_are_the_common_ones() -> None:
     assert enumerate_layouts(H100) == enumerate_layouts(H100, COMMON)
 
 
-@given(st.sampled_from(enumerate_layouts(H100, WITH_DOUBLE)), st.randoms(use_true_random=False))
+@given(st.sampled_from(enumerate_layouts(H100, EVERY)), st.randoms(use_true_random=False))
 def test_every_enumerated_layout_is_accepted_in_any_order(layout: Layout, random) -> None:  # type: ignore[no-untyped-def]
     places = list(layout.placements)
     random.shuffle(places)
     assert Layout.of(H100, places) == layout
 
 
-@given(st.sampled_from(enumerate_layouts(H100, WITH_DOUBLE)), st.sampled_from(PLACES))
+@given(st.sampled_from(enumerate_layouts(H100, EVERY)), st.sampled_from(PLACES))
 def test_a_further_slice_is_refused_where_it_overlaps_or_asks_too_much(
     layout: Layout, extra: Placement
 ) -> None:
     too_much = compute(layout) + H100.slices[extra.slice].compute > 7
-    if too_much or any(overlap(place, extra) for place in layout.placements):
-        with pytest.raises(InputError, match=r"overlaps|compute slices"):
+    second_media = media(layout) == 1 and extra.slice == "1g.me"
+    if too_much or second_media or any(overlap(place, extra) for place in layout.placements):
+        with pytest.raises(InputError, match=r"overlaps|compute slices|media engines"):
             Layout.of(H100, [*layout.placements, extra])
     else:
-        assert Layout.of(H100, [*layout.placements, extra]) in enumerate_layouts(H100, WITH_DOUBLE)
+        assert Layout.of(H100, [*layout.placements, extra]) in enumerate_layouts(H100, EVERY)
 
 
 @given(st.sampled_from(maximal_layouts(H100)), st.sampled_from([p for p in PLACES if p.slice in COMMON]))
@@ -106,6 +147,10 @@ def test_nothing_can_be_added_to_a_maximal_layout(layout: Layout, extra: Placeme
         ([Placement(0, 3, "3g")], r"a 3g slice cannot start at memory slice 0"),
         ([Placement(0, 4, "4g"), Placement(3, 1, "1g")], r"slice 1g@3 overlaps the one before it"),
         ([Placement(0, 5, "5g")], r"unknown slice type `5g`"),
+        (
+            [Placement(0, 1, "1g.me"), Placement(4, 1, "1g.me")],
+            r"2 slices ask for the media engines, which only one can have; leave one, and make the others 1g",
+        ),
     ],
 )
 def test_impossible_layouts_are_refused_in_one_sentence(places: list[Placement], sentence: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clover_rl.cluster.gpu import COMPUTE_SLICES, MEMORY_SLICES, gpu_model, gpu_models
@@ -14,8 +16,9 @@ STARTS = {
     "2g": (0, 2, 4),
     "1g": (0, 1, 2, 3, 4, 5, 6),
     "1g.dm": (0, 2, 4, 6),
+    "1g.me": (0, 1, 2, 3, 4, 5, 6),
 }
-PROFILE_IDS = {"7g": 0, "4g": 5, "3g": 9, "2g": 14, "1g": 19, "1g.dm": 15}
+PROFILE_IDS = {"7g": 0, "4g": 5, "3g": 9, "2g": 14, "1g": 19, "1g.dm": 15, "1g.me": 20}
 
 
 @pytest.mark.parametrize("name", ["a100-40gb", "a100-80gb", "h100-80gb", "h200-141gb"])
@@ -30,6 +33,7 @@ def test_every_card_has_the_same_geometry(name: str) -> None:
         "2g": (2, 2),
         "1g": (1, 1),
         "1g.dm": (1, 2),
+        "1g.me": (1, 1),
     }
 
 
@@ -52,6 +56,7 @@ def test_the_h100_has_what_nvml_reported() -> None:
         "2g": 32,
         "1g": 16,
         "1g.dm": 26,
+        "1g.me": 16,
     }
     assert {name: item.memory_mib for name, item in slices.items()} == {
         "7g": 81152,
@@ -60,23 +65,33 @@ def test_the_h100_has_what_nvml_reported() -> None:
         "2g": 20096,
         "1g": 9984,
         "1g.dm": 20096,
+        "1g.me": 9984,
     }
 
 
 @pytest.mark.parametrize(
     ("model", "names"),
     [
-        ("a100-40gb", ["7g.40gb", "4g.20gb", "3g.20gb", "2g.10gb", "1g.5gb", "1g.10gb"]),
-        ("a100-80gb", ["7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.10gb", "1g.20gb"]),
-        ("h100-80gb", ["7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.10gb", "1g.20gb"]),
-        ("h200-141gb", ["7g.141gb", "4g.71gb", "3g.71gb", "2g.35gb", "1g.18gb", "1g.35gb"]),
+        ("a100-40gb", ["7g.40gb", "4g.20gb", "3g.20gb", "2g.10gb", "1g.5gb", "1g.10gb", "1g.5gb+me"]),
+        ("a100-80gb", ["7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.10gb", "1g.20gb", "1g.10gb+me"]),
+        ("h100-80gb", ["7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.10gb", "1g.20gb", "1g.10gb+me"]),
+        ("h200-141gb", ["7g.141gb", "4g.71gb", "3g.71gb", "2g.35gb", "1g.18gb", "1g.35gb", "1g.18gb+me"]),
     ],
 )
 def test_slices_carry_nvidias_names(model: str, names: list[str]) -> None:
     assert [item.nvml_name for item in gpu_model(model).slices.values()] == names
 
 
-def test_double_memory_slices_are_left_out_unless_asked_for() -> None:
+@pytest.mark.parametrize("model", gpu_models().values(), ids=lambda model: model.name)
+def test_media_extensions_are_a_1g_in_everything_else(model) -> None:  # type: ignore[no-untyped-def]
+    plain, media = model.slices["1g"], model.slices["1g.me"]
+    assert media == replace(
+        plain, name="1g.me", profile_id=20, nvml_name=f"{plain.nvml_name}+me", optional=True, media=True
+    )
+    assert [item.name for item in model.slices.values() if item.media] == ["1g.me"]
+
+
+def test_double_memory_and_media_slices_are_left_out_unless_asked_for() -> None:
     assert [item.name for item in gpu_model("h100-80gb").default_slices] == ["7g", "4g", "3g", "2g", "1g"]
 
 

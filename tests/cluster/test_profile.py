@@ -284,3 +284,13 @@ def test_a_flawed_application_is_refused_naming_file_and_key(
             load()
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
+
+
+def test_a_slice_with_media_engines_changes_no_hash_unless_the_profile_has_numbers_for_it(
+    h100: Profile,
+) -> None:
+    gpu = h100.gpu
+    without = replace(gpu, slices={name: item for name, item in gpu.slices.items() if not item.media})
+    assert replace(h100, gpu=without).hash == h100.hash
+    service = {variant: {**row, "1g.me": row["1g"]} for variant, row in h100.service_s.items()}
+    assert replace(h100, service_s=service).hash != h100.hash

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clover_rl.cluster.choices import base_configuration, co2opt_configuration, homogeneous_catalogue
-from clover_rl.cluster.configuration import ClusterConfiguration
-from clover_rl.cluster.geometry import Placement
+from clover_rl.cluster.configuration import ClusterConfiguration, GpuConfiguration
+from clover_rl.cluster.geometry import Layout, Placement, enumerate_layouts
 from clover_rl.cluster.planner import assign_gpus, capacity_alone, plan_transition
 from clover_rl.cluster.profile import Profile
 from clover_rl.cluster.profile_file import load_profile
@@ -293,3 +293,37 @@ def test_capacity_adds_up_over_instances() -> None:
     expected = 1 / 0.00446 + 1 / 0.00294
     assert capacity_alone(configuration, H100) == pytest.approx(expected)
     assert capacity_alone(configuration.gpus[0], H100) == pytest.approx(expected)
+
+
+WITH_MEDIA = replace(
+    H100,
+    service_s={variant: {**row, "1g.me": row["1g"]} for variant, row in H100.service_s.items()},
+    energy_j={variant: {**row, "1g.me": row["1g"]} for variant, row in H100.energy_j.items()},
+)
+MEDIA_LAYOUTS = st.sampled_from(
+    [layout for layout in enumerate_layouts(H100.gpu, ("2g", "1g", "1g.me")) if "1g.me" in layout.multiset]
+)
+
+
+@many
+@given(before=MEDIA_LAYOUTS, after=MEDIA_LAYOUTS)
+def test_the_media_engines_are_given_up_before_another_slice_takes_them(
+    before: Layout, after: Layout
+) -> None:
+    source, target = (
+        ClusterConfiguration((GpuConfiguration.of(layout, dict.fromkeys(layout.multiset, "B1")),))
+        for layout in (before, after)
+    )
+    plan = plan_transition(source, target, WITH_MEDIA)
+    holders = {place for place in before.placements if place.slice == "1g.me"}
+    changes = sorted(
+        (end if step.what == "destroy" else start, step.what == "create", step)
+        for step, start, end in timed(plan)
+        if step.what in ("destroy", "create") and step.placement.slice == "1g.me"
+    )
+    for _, creates, step in changes:
+        (holders.add if creates else holders.remove)(step.placement)
+        assert len(holders) <= 1
+    assert holders == {place for place in after.placements if place.slice == "1g.me"}
+    for configuration in plan.states():
+        configuration.check(WITH_MEDIA)

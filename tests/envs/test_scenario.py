@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from clover_rl.cluster.gpu import gpu_model
 from clover_rl.envs.scenario import Scenario, load_scenario, scenario_names
+from clover_rl.envs.signals import draw_signals, sample_signals
 from clover_rl.errors import InputError
 from clover_rl.signals import BlurredTruth, Persistence, TypicalDay
+from clover_rl.simulation.model import ClusterModel
 
 START = "name: mine\ntitle: A scenario of my own\nprofile: h100-efficientnet\n"
 
@@ -67,6 +71,9 @@ def test_a_profile_is_found_beside_its_scenario(scenario_file: str, monkeypatch:
         ("load: {bin_s: 0}", "key `load.bin_s`: Input should be greater than 0"),
         ("carbon: {kind: marginal}", "key `carbon.kind`: Input should be 'average life-cycle' or"),
         ("carbon: {forecast: perfect}", "key `carbon.forecast`: Input should be 'persistence', "),
+        ("embodied: {lifetime_years: 0}", "key `embodied.lifetime_years`: Input should be greater than 0"),
+        ("embodied: yes", "key `embodied`: expected no yes or no (found True)"),
+        ("embodied: {kg_per_gpu: 100}", "key `embodied`: expected `kg_per_gpu` and `source` together"),
         ("episode: {days: 0}", "key `episode.days`: Input should be greater than 0"),
         ("episode: 3", "key `episode`: Input should be a valid dictionary"),
         ("w: 0.1", "unknown key `w`"),
@@ -151,3 +158,51 @@ def test_a_scenario_that_has_been_used_can_be_pickled(small_scenario: Scenario) 
 def test_the_forecaster_is_the_one_named(small_scenario: Scenario, kind: str, expected: type) -> None:
     scenario = load_scenario(small_scenario, carbon={"forecast": kind})
     assert isinstance(scenario.forecaster(np.random.default_rng(0)), expected)
+
+
+def test_embodied_carbon_is_left_out_unless_asked_for_and_then_comes_with_its_source() -> None:
+    assert load_scenario("h100-efficientnet").sci is None
+    counted = load_scenario("h100-efficientnet", embodied={}).sci
+    assert counted is not None
+    assert (counted.embodied.kg, counted.lifetime_years, counted.gpus) == (164, 5.0, 4)
+    assert counted.kind == "average life-cycle"
+    assert "1312 kgCO2e" in counted.to_dict()["embodied_source"]
+    own = load_scenario(
+        "h100-efficientnet",
+        embodied={"lifetime_years": 4, "kg_per_gpu": 300, "source": "our supplier"},
+        carbon={"kind": "average direct"},
+    ).sci
+    assert own is not None
+    assert own.to_dict() == {
+        "intensity_kind": "average direct",
+        "embodied_kg_per_gpu": 300,
+        "embodied_covers": "as the scenario says",
+        "embodied_source": "our supplier",
+        "lifetime_years": 4,
+        "gpus": 4,
+    }
+
+
+def test_a_gpu_model_without_embodied_carbon_says_so(small_scenario: Scenario) -> None:
+    scenario = load_scenario(small_scenario, embodied={})
+    profile = scenario.loaded_profile
+    scenario.__dict__["loaded_profile"] = replace(profile, gpu=gpu_model("h200-141gb"))
+    with pytest.raises(InputError) as caught:
+        _ = scenario.sci
+    assert str(caught.value) == (
+        "small: key `embodied`: no embodied carbon of NVIDIA H200 141 GB with a source is known; "
+        "give `kg_per_gpu` and `source`, or leave `embodied` out"
+    )
+
+
+def test_an_intensity_of_another_kind_than_the_scenario_counts_is_refused(
+    small_scenario: Scenario, small_model: ClusterModel
+) -> None:
+    direct = load_scenario(small_scenario, carbon={"kind": "average direct"})
+    capacity = small_model.baseline.capacity
+    signals = draw_signals(direct, capacity, "train", 0.5, np.random.default_rng(1))
+    signals.feeds(direct)
+    sample_signals(signals, direct, 3)
+    for use in (lambda: signals.feeds(small_scenario), lambda: sample_signals(signals, small_scenario, 3)):
+        with pytest.raises(InputError, match="average direct, and average life-cycle is counted here"):
+            use()

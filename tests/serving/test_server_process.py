@@ -37,6 +37,7 @@ gpus: 1
 interval_s: 1.0
 time_scale: 3600.0
 timeout_s: 5.0
+embodied: {lifetime_years: 5}
 """
 
 
@@ -111,7 +112,19 @@ def test_the_commands_for_people_and_for_programs_agree_with_the_server(server: 
     load = run_cli("load", "--to", server.address, "--rate", "20", "--seconds", "1.5", "--json")
     assert load.returncode == 0
     assert json.loads(load.stdout)["failed"] == 0
-    assert "in charge" in run_cli("status", "--to", server.control).stdout
+    shown = run_cli("status", "--to", server.control).stdout
+    assert "in charge" in shown
+    with ControlClient(server.control) as client:
+        assert client.status().intensity_kind == "average life-cycle"
+        rows = client.intervals()
+    counted = [row for row in rows if row.HasField("sci_g_per_request")]
+    assert counted
+    assert all(row.scored and row.answered for row in counted)
+    for row in counted:
+        share_g = 164_000.0 * row.duration_s / (5.0 * 365.25 * 86_400.0)  # one H100, five years
+        assert row.embodied_g_per_request * row.answered == pytest.approx(share_g)
+        operational = row.carbon_g / row.answered
+        assert row.sci_g_per_request == pytest.approx(operational + row.embodied_g_per_request)
 
 
 def test_a_damaged_bundle_or_an_unknown_controller_changes_nothing(

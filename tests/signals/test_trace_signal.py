@@ -5,22 +5,27 @@ from __future__ import annotations
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clover_rl.cluster.carbon import IntensityKind
 from clover_rl.errors import InputError, SignalEndError
 from clover_rl.signals import (
     AVERAGE_DIRECT,
     AVERAGE_LIFE_CYCLE,
     CARBON_UNIT,
     LOAD_UNIT,
+    MARGINAL,
     REQUESTS,
     FloatArray,
+    Persistence,
     Signal,
     TraceSignal,
+    require_kind,
     require_same_kind,
 )
 from clover_rl.signals.traces import Interpolation
@@ -248,3 +253,17 @@ def test_signals_of_two_kinds_do_not_mix() -> None:
         require_same_kind([life_cycle, direct])
     with pytest.raises(InputError, match="no signal"):
         require_same_kind([])
+
+
+@pytest.mark.parametrize("kind", [AVERAGE_LIFE_CYCLE, AVERAGE_DIRECT, MARGINAL])
+def test_a_signal_keeps_its_kind_and_serves_no_figure_of_another(kind: str) -> None:
+    signal = TraceSignal(array(0.0, 1.0), array(1.0, 1.0), kind, CARBON_UNIT, "mine", "linear")
+    for same in (signal, signal.scaled(0.5), signal.window(0.0, 0.5), signal.with_forecaster(Persistence())):
+        require_kind(same, kind)
+        for other in {AVERAGE_LIFE_CYCLE, AVERAGE_DIRECT, MARGINAL} - {kind}:
+            with pytest.raises(InputError, match=f"^mine: the signal is {kind}, and {other} is counted"):
+                require_kind(same, other, where="mine")
+
+
+def test_the_kinds_are_those_that_carbon_is_accounted_in() -> None:
+    assert {AVERAGE_LIFE_CYCLE, AVERAGE_DIRECT, MARGINAL} == set(get_args(IntensityKind))

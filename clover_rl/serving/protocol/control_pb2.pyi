@@ -12,7 +12,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("scenario", "controller", "bundle_sha256", "bundle_name", "ready", "draining", "configuration", "target", "transition_running", "trouble", "time_s", "interval_s", "w", "sla_ms", "intensity_g_per_kwh", "intervals", "transitions", "live_trials", "guard_interventions", "predicted_p95_ms", "predicted_power_w", "last", "instances", "previous_controller")
+    __slots__ = ("scenario", "controller", "bundle_sha256", "bundle_name", "ready", "draining", "configuration", "target", "transition_running", "trouble", "time_s", "interval_s", "w", "sla_ms", "intensity_g_per_kwh", "intervals", "transitions", "live_trials", "guard_interventions", "predicted_p95_ms", "predicted_power_w", "last", "instances", "previous_controller", "intensity_kind")
     SCENARIO_FIELD_NUMBER: _ClassVar[int]
     CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class StatusResponse(_message.Message):
     LAST_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_CONTROLLER_FIELD_NUMBER: _ClassVar[int]
+    INTENSITY_KIND_FIELD_NUMBER: _ClassVar[int]
     scenario: str
     controller: str
     bundle_sha256: str
@@ -61,7 +62,8 @@ class StatusResponse(_message.Message):
     last: Interval
     instances: _containers.RepeatedCompositeFieldContainer[Instance]
     previous_controller: str
-    def __init__(self, scenario: _Optional[str] = ..., controller: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., bundle_name: _Optional[str] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., configuration: _Optional[str] = ..., target: _Optional[str] = ..., transition_running: _Optional[bool] = ..., trouble: _Optional[str] = ..., time_s: _Optional[float] = ..., interval_s: _Optional[float] = ..., w: _Optional[float] = ..., sla_ms: _Optional[float] = ..., intensity_g_per_kwh: _Optional[float] = ..., intervals: _Optional[int] = ..., transitions: _Optional[int] = ..., live_trials: _Optional[int] = ..., guard_interventions: _Optional[int] = ..., predicted_p95_ms: _Optional[float] = ..., predicted_power_w: _Optional[float] = ..., last: _Optional[_Union[Interval, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., previous_controller: _Optional[str] = ...) -> None: ...
+    intensity_kind: str
+    def __init__(self, scenario: _Optional[str] = ..., controller: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., bundle_name: _Optional[str] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., configuration: _Optional[str] = ..., target: _Optional[str] = ..., transition_running: _Optional[bool] = ..., trouble: _Optional[str] = ..., time_s: _Optional[float] = ..., interval_s: _Optional[float] = ..., w: _Optional[float] = ..., sla_ms: _Optional[float] = ..., intensity_g_per_kwh: _Optional[float] = ..., intervals: _Optional[int] = ..., transitions: _Optional[int] = ..., live_trials: _Optional[int] = ..., guard_interventions: _Optional[int] = ..., predicted_p95_ms: _Optional[float] = ..., predicted_power_w: _Optional[float] = ..., last: _Optional[_Union[Interval, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., previous_controller: _Optional[str] = ..., intensity_kind: _Optional[str] = ...) -> None: ...
 
 class Instance(_message.Message):
     __slots__ = ("key", "variant", "state", "restarts")
@@ -76,7 +78,7 @@ class Instance(_message.Message):
     def __init__(self, key: _Optional[str] = ..., variant: _Optional[str] = ..., state: _Optional[str] = ..., restarts: _Optional[int] = ...) -> None: ...
 
 class Interval(_message.Message):
-    __slots__ = ("start_s", "duration_s", "controller", "scored", "intensity_g_per_kwh", "arrived", "answered", "timed_out", "failed", "p95_ms", "accuracy", "energy_j", "energy_kind", "carbon_g", "base_carbon_g", "reward", "configuration", "transitions", "sla_ms", "w", "answered_by_variant")
+    __slots__ = ("start_s", "duration_s", "controller", "scored", "intensity_g_per_kwh", "arrived", "answered", "timed_out", "failed", "p95_ms", "accuracy", "energy_j", "energy_kind", "carbon_g", "base_carbon_g", "reward", "configuration", "transitions", "sla_ms", "w", "answered_by_variant", "embodied_g_per_request", "sci_g_per_request")
     class AnsweredByVariantEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +107,8 @@ class Interval(_message.Message):
     SLA_MS_FIELD_NUMBER: _ClassVar[int]
     W_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_BY_VARIANT_FIELD_NUMBER: _ClassVar[int]
+    EMBODIED_G_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    SCI_G_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     start_s: float
     duration_s: float
     controller: str
@@ -126,7 +130,9 @@ class Interval(_message.Message):
     sla_ms: float
     w: float
     answered_by_variant: _containers.ScalarMap[str, int]
-    def __init__(self, start_s: _Optional[float] = ..., duration_s: _Optional[float] = ..., controller: _Optional[str] = ..., scored: _Optional[bool] = ..., intensity_g_per_kwh: _Optional[float] = ..., arrived: _Optional[int] = ..., answered: _Optional[int] = ..., timed_out: _Optional[int] = ..., failed: _Optional[int] = ..., p95_ms: _Optional[float] = ..., accuracy: _Optional[float] = ..., energy_j: _Optional[float] = ..., energy_kind: _Optional[str] = ..., carbon_g: _Optional[float] = ..., base_carbon_g: _Optional[float] = ..., reward: _Optional[float] = ..., configuration: _Optional[str] = ..., transitions: _Optional[int] = ..., sla_ms: _Optional[float] = ..., w: _Optional[float] = ..., answered_by_variant: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    embodied_g_per_request: float
+    sci_g_per_request: float
+    def __init__(self, start_s: _Optional[float] = ..., duration_s: _Optional[float] = ..., controller: _Optional[str] = ..., scored: _Optional[bool] = ..., intensity_g_per_kwh: _Optional[float] = ..., arrived: _Optional[int] = ..., answered: _Optional[int] = ..., timed_out: _Optional[int] = ..., failed: _Optional[int] = ..., p95_ms: _Optional[float] = ..., accuracy: _Optional[float] = ..., energy_j: _Optional[float] = ..., energy_kind: _Optional[str] = ..., carbon_g: _Optional[float] = ..., base_carbon_g: _Optional[float] = ..., reward: _Optional[float] = ..., configuration: _Optional[str] = ..., transitions: _Optional[int] = ..., sla_ms: _Optional[float] = ..., w: _Optional[float] = ..., answered_by_variant: _Optional[_Mapping[str, int]] = ..., embodied_g_per_request: _Optional[float] = ..., sci_g_per_request: _Optional[float] = ...) -> None: ...
 
 class DeployRequest(_message.Message):
     __slots__ = ("chunk",)
