@@ -27,13 +27,18 @@ class Run:
         length_s: from the first request to the last answer, s.
         busy_s: time that instances were busy, summed, s.
         tail_s: time up to `TAIL_S` after each request in which the instance was not busy again, summed, s.
-        answered: requests.
+        counts: requests that each instance answered, shape (n,).
     """
 
     length_s: float
     busy_s: float
     tail_s: float
-    answered: int
+    counts: NDArray[np.int64]
+
+    @property
+    def answered(self) -> int:
+        """Requests that all instances answered."""
+        return int(self.counts.sum())
 
 
 def replayed_run(point: Point, service_s: Floats) -> Run:
@@ -50,7 +55,7 @@ def replayed_run(point: Point, service_s: Floats) -> Run:
         busy += len(own) * service
         tail += float(np.minimum(idle, TAIL_S).sum()) + (TAIL_S if len(own) else 0.0)
         length = max(length, float(starts[-1]) + service) if len(own) else length
-    return Run(length, busy, tail, len(sent))
+    return Run(length, busy, tail, np.bincount(served, minlength=len(service_s)))
 
 
 @dataclass(frozen=True, slots=True)

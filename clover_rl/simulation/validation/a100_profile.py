@@ -50,7 +50,7 @@ FIXED_BAND = (0.8, 1.1)
 and shallower networks take less of the host."""
 WORK_BAND = {"7g": (0.85, 1.15), "4g": (0.85, 1.25), "3g": (0.85, 1.25), "2g": (0.8, 1.45), "1g": (0.75, 1.7)}
 """The H100 table was measured under MPS; MIG also splits cache and bandwidth. The upper ends are about twice
-what the H100's MIG twins lose to that, for another card; the lower ones allow for work that weighs less here."""
+what the H100's MIG twins lose to that, for another card; the lower ones let work weigh less here."""
 FLOOR = 0.05
 """Half a band of a measured service time is never narrower: mean and jitter trade places in a p95."""
 ENERGY_BAND = (0.3, 3.0)
