@@ -32,6 +32,7 @@ def draw_points(predicted: Sequence[PredictedPoint], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     from clover_rl.cluster.profile_file import load_profile
     from clover_rl.simulation.validation.a100_runs import PointRuns
@@ -78,9 +79,13 @@ def draw_points(predicted: Sequence[PredictedPoint], path: Path) -> None:
         axes[1, column].set(xlabel="load, requests/s", yscale="log")
         for panel in axes[:, column]:
             panel.grid(alpha=0.25, which="both")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panel.yaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].set_ylabel("p95 latency, ms")
     axes[1, 0].set_ylabel("energy of both cards per request, J")
-    axes[0, 0].legend(fontsize="small", loc="upper left")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=6, fontsize="small")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class EventRun:
-    """Event fidelity: the median over runs, and the 5th and 95th percentile, which chance alone accounts for."""
+    """Event fidelity: the median over runs, and the 5th and 95th percentile: what chance alone does."""
 
     median: Seen
     low: Seen
@@ -51,7 +52,7 @@ class _Load:
 
     def segments(self, t0: float, t1: float) -> list[tuple[float, float, float]]:
         cuts = sorted({t0, t1, min(max(self.end_s, t0), t1)})
-        return [(a, b, self.rate if b <= self.end_s else 0.0) for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [(a, b, self.rate if b <= self.end_s else 0.0) for a, b in pairwise(cuts)]
 
 
 class PointRuns:
@@ -71,7 +72,7 @@ class PointRuns:
         return self._table
 
     def at_table(self, rate: float, duration_s: float) -> Seen:
-        """Table fidelity: steady state at a nominal load, with fluid backlog where it exceeds the capacity."""
+        """Table fidelity: steady state at a nominal load, with fluid backlog beyond the capacity."""
         zero = np.zeros((1, 1))
         costs = TransitionCosts(zero, zero)
         step = fluid_step(self.table, costs, 0, 0, rate, 0.0, duration_s, np.inf)
