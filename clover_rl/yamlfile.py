@@ -181,9 +181,11 @@ def validate_model(content: dict[str, Any], model: type[Model], *, where: str) -
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    key = _plain(".".join(str(part) for part in first["loc"]) or "the whole file")
+    key = _plain(".".join(str(part) for part in first["loc"]))
     kind = first["type"]
-    if kind == "extra_forbidden":
+    if not key:  # several keys do not fit together
+        text = first["msg"].removeprefix("Value error, ")
+    elif kind == "extra_forbidden":
         text = f"unknown key `{key}`"
     elif kind == "missing":
         text = f"key `{key}` is missing"
