@@ -96,12 +96,13 @@ def load_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_yaml(text: str, *, where: str) -> Any:
+def parse_yaml(text: str, *, where: str, lines: bool = True) -> Any:
     """What a YAML text holds: plain values, lists and mappings, nothing else.
 
     Args:
         text: one document.
-        where: the file, for messages; the line is added where it is known.
+        where: the file, for messages.
+        lines: whether messages add the line where it is known.
 
     Raises:
         InputError: no YAML, a key given twice, nested too deeply, or merged too often.
@@ -113,7 +114,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
     # an impossible date raises a bare ValueError, `!!bool x` a KeyError, `!!timestamp x` an AttributeError
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
+        line = f":{mark.line + 1}" if mark and lines else ""
         problem = _plain(getattr(error, "problem", None) or "malformed YAML")
         raise InputError(
             f"is not valid YAML: {problem}", where=f"{where}{line}", fix="mend that line"
