@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=BaseModel)
 
-__all__ = ["find_yaml", "load_mapping", "load_model", "parse_yaml", "shipped_names", "validate_model"]
+__all__ = [
+    "find_yaml",
+    "load_mapping",
+    "load_model",
+    "parse_yaml",
+    "printable",
+    "shipped_names",
+    "validate_model",
+]
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 18
 """Files of this package and of its users are a few KiB; a larger one is something else."""
 MOST_PAIRS = 100_000
 """Merge keys (`<<`) multiply when they are nested; past this many pairs they are no longer meant."""
@@ -52,10 +60,10 @@ def find_yaml(
         if _is_file(own):
             return own
         raise InputError(
-            f"{key}the {noun} file {_plain(str(own))} does not exist", where=where, fix="check the path"
+            f"{key}the {noun} file {printable(str(own))} does not exist", where=where, fix="check the path"
         )
     raise InputError(
-        f"{key}unknown {noun} `{_plain(str(name))}`",
+        f"{key}unknown {noun} `{printable(str(name))}`",
         where=where,
         fix=f"use one of {', '.join(shipped_names(shipped))}, or the path of a YAML file",
     )
@@ -77,7 +85,7 @@ def load_mapping(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(
-                f"is larger than {MOST_BYTES >> 20} MiB", where=str(path), fix="give a file of settings"
+                f"is larger than {MOST_BYTES >> 10} KiB", where=str(path), fix="give a file of settings"
             )
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -115,7 +123,7 @@ def parse_yaml(text: str, *, where: str, lines: bool = True) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark and lines else ""
-        problem = _plain(getattr(error, "problem", None) or "malformed YAML")
+        problem = printable(getattr(error, "problem", None) or "malformed YAML")
         raise InputError(
             f"is not valid YAML: {problem}", where=f"{where}{line}", fix="mend that line"
         ) from None
@@ -182,7 +190,7 @@ def validate_model(content: dict[str, Any], model: type[Model], *, where: str) -
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    key = _plain(".".join(str(part) for part in first["loc"]))
+    key = printable(".".join(str(part) for part in first["loc"]))
     kind = first["type"]
     if not key:  # several keys do not fit together
         text = first["msg"].removeprefix("Value error, ")
@@ -192,7 +200,7 @@ def _sentence(error: ValidationError) -> str:
         text = f"key `{key}` is missing"
     else:
         # bounded in depth and length: a value may refer to itself, or double at each level
-        shown = _plain(_SHOWN.repr(first["input"]))
+        shown = printable(_SHOWN.repr(first["input"]))
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         text = f"key `{key}`: {first['msg'].removeprefix('Value error, ')} (found {shown})"
     others = error.error_count() - 1
@@ -204,6 +212,7 @@ _SHOWN.maxdict = _SHOWN.maxlist = 12
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 100
 
 
-def _plain(text: str) -> str:
-    """One printable line: what a terminal cannot show is escaped."""
+def printable(text: str) -> str:
+    """A user's text within a sentence: one line, not too long, what a terminal cannot show escaped."""
+    text = text if len(text) <= 300 else text[:297] + "..."
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
-from clover_rl.yamlfile import parse_yaml, validate_model
+from clover_rl.yamlfile import parse_yaml, printable, validate_model
 
 __all__ = ["keys_of", "override"]
 
@@ -52,14 +52,14 @@ def override(scenario: Scenario, settings: Sequence[str], *, where: str = "--set
     known = keys_of()
     for text in settings:
         key, equals, value = text.partition("=")
-        key, source = key.strip(), f"{where} {text}"
+        key, source = key.strip(), printable(f"{where} {text}")
         if not equals:
             raise InputError("no value is given", where=source, fix="write KEY=VALUE, as load.peak_share=0.7")
         if key not in known:
             near = get_close_matches(key, known, n=1, cutoff=0.5)
             meant = f"did you mean `{near[0]}`? " if near else ""
             raise InputError(
-                f"unknown key `{key}`",
+                f"unknown key `{printable(key)}`",
                 where=source,
                 fix=f"{meant}`clover-rl scenario show NAME` lists all keys",
             )
@@ -70,5 +70,5 @@ def override(scenario: Scenario, settings: Sequence[str], *, where: str = "--set
                 inner[parent] = {}
             inner = inner[parent]
         inner[last] = parse_yaml(value, where=source, lines=False)
-    changed = " ".join(f"{where} {text}" for text in settings)
+    changed = " ".join(printable(f"{where} {text}") for text in settings)
     return validate_model(content | {"folder": scenario.folder}, Scenario, where=changed)
