@@ -112,7 +112,7 @@ def fluid_one(
     changing = min(rows.duration_s[source, target], interval_s)
     after = interval_s - changing
     scale = before_capacity / rows.capacity[source]  # of the world's capacities to the table's, on the way
-    least = min(rows.least[source, target] * scale * kept, max(capacity, before_capacity))
+    least = min(rows.least[source, target] * scale, before_capacity * kept, max(capacity, before_capacity))
     peak = max(waiting + (load - least) * changing, 0.0) if changing > 0.0 else waiting
     left = max(peak + (load - capacity) * after, 0.0)
     timed_out = max(left - load * timeout_s, 0.0)
