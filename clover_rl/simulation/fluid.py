@@ -112,7 +112,11 @@ def fluid_one(
     changing = min(rows.duration_s[source, target], interval_s)
     after = interval_s - changing
     scale = before_capacity / rows.capacity[source]  # of the world's capacities to the table's, on the way
-    least = min(rows.least[source, target] * scale, before_capacity * kept, max(capacity, before_capacity))
+    least = min(rows.least[source, target] * scale, max(capacity, before_capacity))
+    if kept < 1.0:  # a GPU is gone that would have carried load while others are cut
+        dips = least < 0.999 * min(capacity, before_capacity)
+        gone = before_capacity * (1.0 - kept)
+        least = max(least - gone, 0.0) if dips else min(least, before_capacity - gone)
     peak = max(waiting + (load - least) * changing, 0.0) if changing > 0.0 else waiting
     left = max(peak + (load - capacity) * after, 0.0)
     timed_out = max(left - load * timeout_s, 0.0)
