@@ -84,7 +84,8 @@ def test_a_lost_gpu_costs_capacity_at_once_and_an_announced_one_does_not(make: A
             core.clusters[0].load = _Constant(0.3 * capacity)
         core.step([core.model.base], ROW)
         assert core.available[0] == 1
-        only = int(np.flatnonzero(core.masks()[0])[-1])  # one GPU, changed to another configuration
+        labels = [item.label() for item in core.model.catalogue.configurations]
+        only = labels.index("1x[4g:L 3g:L] + 1 parked")  # the GPU that is left is cut anew
         facts = core.step([only], ROW)
         assert facts["action_valid"].all()
         answers[sudden] = float(facts["p95_ms"][0])
