@@ -79,9 +79,9 @@ def test_a_lost_gpu_costs_capacity_at_once_and_an_announced_one_does_not(make: A
         core._usable[0, 1:] = 1
         core._lost[0, 1] = sudden
         capacity = core.model.baseline.capacity
-        core.rate[:] = 0.3 * capacity
+        core.rate[:] = 0.45 * capacity
         if core.clusters[0]:
-            core.clusters[0].load = _Constant(0.3 * capacity)
+            core.clusters[0].load = _Constant(0.45 * capacity)
         core.step([core.model.base], ROW)
         assert core.available[0] == 1
         labels = [item.label() for item in core.model.catalogue.configurations]
