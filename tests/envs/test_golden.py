@@ -1,7 +1,7 @@
 """Golden traces: a short episode of every shipped scenario stays as it is, to the last count.
 
-A change that means to change them is followed by `pytest tests/envs/test_golden.py --write-golden --slow`, and
-says why.
+A change that means to change them is followed by `pytest tests/envs/test_golden.py --write-golden --slow`,
+and says why.
 """
 
 from __future__ import annotations
