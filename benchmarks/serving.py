@@ -65,11 +65,11 @@ async def _serve_bare() -> None:
 
 async def _serve_ours() -> None:
     from clover_rl.serving.clock import RealClock
-    from clover_rl.serving.dataplane import DataPlane
-    from clover_rl.serving.dispatcher import Dispatcher
-    from clover_rl.serving.instance import InstanceSpec
-    from clover_rl.serving.instances import InstancePool
-    from clover_rl.serving.served_model import ServedModel
+    from clover_rl.serving.endpoint.dataplane import DataPlane
+    from clover_rl.serving.endpoint.served_model import ServedModel
+    from clover_rl.serving.instances.pool import InstancePool
+    from clover_rl.serving.routing.dispatcher import Dispatcher
+    from clover_rl.serving.worker.spec import InstanceSpec
 
     application = load_application("digits")
     dispatcher = Dispatcher(RealClock())

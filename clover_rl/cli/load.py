@@ -24,7 +24,7 @@ def load(
     from clover_rl.cli.extras import require
 
     require("demo", "tritonclient", "sklearn")
-    from clover_rl.serving.load_client import LoadRun
+    from clover_rl.serving.clients.load_client import LoadRun
 
     images, labels = load_test_set()
     run = LoadRun(to, "digits", images, labels, lambda _: rate, seed=seed, timeout_s=timeout_s)

@@ -43,9 +43,9 @@ def serve(
     from clover_rl.cli.server import run_server
     from clover_rl.envs.scenario import load_scenario
     from clover_rl.errors import InputError
-    from clover_rl.serving.carbon_source import carbon_trace
-    from clover_rl.serving.dataplane import DataPlaneSettings
-    from clover_rl.serving.runtime import ServerSettings, model_files
+    from clover_rl.serving.control.carbon_source import carbon_trace
+    from clover_rl.serving.control.runtime import ServerSettings, model_files
+    from clover_rl.serving.endpoint.dataplane import DataPlaneSettings
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")

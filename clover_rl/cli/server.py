@@ -12,7 +12,7 @@ from clover_rl.cli.output import note
 
 if TYPE_CHECKING:
     from clover_rl.envs.scenario import Scenario
-    from clover_rl.serving.runtime import ServerSettings
+    from clover_rl.serving.control.runtime import ServerSettings
     from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["run_server"]
@@ -24,7 +24,7 @@ async def run_server(scenario: Scenario, model: ClusterModel, settings: ServerSe
     Returns:
         Whether every accepted request was answered.
     """
-    from clover_rl.serving.runtime import Runtime
+    from clover_rl.serving.control.runtime import Runtime
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping, forcing = asyncio.Event(), asyncio.Event()

@@ -19,7 +19,7 @@ def status(
     require("serve", "grpc")
     from google.protobuf.json_format import MessageToDict
 
-    from clover_rl.serving.client import ControlClient
+    from clover_rl.serving.clients.control_client import ControlClient
 
     with ControlClient(to) as client:
         found = client.status()

@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from clover_rl.serving.clock import RealClock
-from clover_rl.serving.dataplane import DataPlane, DataPlaneSettings
-from clover_rl.serving.dispatcher import CompletedRequest, Dispatcher
-from clover_rl.serving.instances import InstancePool, InstanceSpec
-from clover_rl.serving.served_model import ServedModel
+from clover_rl.serving.endpoint.dataplane import DataPlane, DataPlaneSettings
+from clover_rl.serving.endpoint.served_model import ServedModel
+from clover_rl.serving.instances.pool import InstancePool, InstanceSpec
+from clover_rl.serving.routing.dispatcher import CompletedRequest, Dispatcher
 from tests.serving.serving_kit import CLASSES, FEATURES, INPUTS, OUTPUTS, QUICK, WEIGHTS, Plane, Serve, save
 
 

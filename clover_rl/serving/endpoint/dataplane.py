@@ -1,0 +1,363 @@
+"""DataPlane: the Open Inference Protocol over gRPC, in front of a dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from clover_rl import __version__
+from clover_rl.errors import CloverError, InputError, ServingError
+from clover_rl.serving.endpoint.health import HealthService, enable_reflection
+from clover_rl.serving.endpoint.requests import read_request, write_response
+from clover_rl.serving.endpoint.served_model import ServedModel, UnknownModelError
+from clover_rl.serving.endpoint.statistics import ModelStatistics
+from clover_rl.serving.protocol import inference_pb2 as pb
+from clover_rl.serving.routing.dispatcher import (
+    DeadlineError,
+    Dispatcher,
+    DrainingError,
+    InstanceLostError,
+    RequestOutcome,
+)
+from clover_rl.serving.routing.router import QueueFullError
+
+__all__ = ["SERVICE_NAME", "CarbonEstimate", "DataPlane", "DataPlaneSettings", "listen"]
+
+_LOG = logging.getLogger(__name__)
+_EXTENSIONS = ("model_configuration", "statistics")
+
+_NOT_HERE = "this port serves requests only; which variants are loaded is decided on the control port"
+
+SERVICE_NAME = "inference.GRPCInferenceService"
+
+CarbonEstimate: TypeAlias = Callable[[str, str], tuple[float, str]]
+"""(variant, instance) -> estimated gCO2 of one request there now, and the kind of that estimate."""
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class _NotHereError(ServingError):
+    """A method of the protocol that this port does not offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlaneSettings:
+    """How the endpoint behaves.
+
+    Attributes:
+        max_message_bytes: largest message in either direction; larger ones are RESOURCE_EXHAUSTED.
+        full_is_unavailable: answer UNAVAILABLE when the queue is full, as Triton does.
+        stream_window: requests of one stream that may be open at once; the stream is not read further then.
+    """
+
+    max_message_bytes: int = 64 << 20
+    full_is_unavailable: bool = False
+    stream_window: int = 64
+
+
+class DataPlane:
+    """The endpoint that applications see.
+
+    Each method of the protocol takes its message and returns the answer, or raises one of our errors; what
+    the client is told is decided in one place, `_status`.
+
+    Args:
+        model: what it serves.
+        dispatcher: who answers.
+        settings: how it behaves.
+        carbon: estimates for the answers; without it they carry none.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        dispatcher: Dispatcher,
+        *,
+        settings: DataPlaneSettings | None = None,
+        carbon: CarbonEstimate | None = None,
+    ) -> None:
+        self.model = model
+        self.statistics = ModelStatistics()
+        self._dispatcher = dispatcher
+        self._settings = settings or DataPlaneSettings()
+        self._carbon = carbon
+        self._health = HealthService([SERVICE_NAME, model.name])
+        self._metadata = model.metadata()
+        self._config = model.config()
+        self._streams: set[asyncio.Task[None]] = set()
+        self._server: grpc.aio.Server | None = None
+        dispatcher.on_change(lambda: self._health.set_serving(dispatcher.ready))
+
+    # --- life
+
+    async def start(self, address: str) -> int:
+        """Listen on `host:port` (port 0: any free one) and return the port.
+
+        Raises:
+            ServingError: the address is in use or cannot be listened on.
+        """
+        size = self._settings.max_message_bytes
+        server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", size),
+                ("grpc.max_send_message_length", size),
+            ]
+        )
+        server.add_generic_rpc_handlers((self._handlers(),))
+        self._health.add_to(server)
+        enable_reflection(server, [pb.DESCRIPTOR])
+        port = await listen(server, address)
+        self._health.set_serving(self._dispatcher.ready)
+        self._server = server
+        return port
+
+    async def drain(self, grace_s: float) -> bool:
+        """Refuse new requests, wait until those accepted are answered; False when `grace_s` is too short."""
+        self._dispatcher.stop_accepting()
+        try:
+            await asyncio.wait_for(self._dispatcher.empty(), grace_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, grace_s: float = 1.0) -> None:
+        """Close the port and every stream; calls that are still open get `grace_s` to end."""
+        server, self._server = self._server, None
+        self._dispatcher.stop_accepting()
+        self._health.close()
+        for reader in self._streams:
+            reader.cancel()
+        if server is not None:
+            await server.stop(grace_s)
+
+    # --- about the server
+
+    async def ServerLive(self, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Whether the process answers: it does."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """Whether requests are accepted and an instance takes them."""
+        return pb.ServerReadyResponse(ready=self._dispatcher.ready)
+
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """Name, version and extensions."""
+        return pb.ServerMetadataResponse(name="clover-rl", version=__version__, extensions=_EXTENSIONS)
+
+    # --- about the model
+
+    async def ModelReady(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """Whether the model can be used; false for one that is not here."""
+        known = self.model.is_known(request.name, request.version)
+        return pb.ModelReadyResponse(ready=known and self._dispatcher.ready)
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """The signature."""
+        self.model.require(request.name, request.version)
+        return self._metadata
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """The signature and batch size, as load generators want them."""
+        self.model.require(request.name, request.version)
+        return self._config
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        """Counts and times since the server started."""
+        if request.name and not self.model.is_known(request.name, request.version):
+            raise InputError(f"requested model '{request.name}' is not available")
+        statistics = self.statistics.message(self.model.name, self.model.version)
+        return pb.ModelStatisticsResponse(model_stats=[statistics])
+
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        """The one model there is."""
+        ready = self._dispatcher.ready
+        response = pb.RepositoryIndexResponse()
+        if ready or not request.ready:
+            state, reason = ("READY", "") if ready else ("UNAVAILABLE", "no instance takes requests")
+            response.models.add(name=self.model.name, version=self.model.version, state=state, reason=reason)
+        return response
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest
+    ) -> pb.RepositoryModelLoadResponse:
+        """Not on this port."""
+        raise _NotHereError(_NOT_HERE)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Not on this port."""
+        raise _NotHereError(_NOT_HERE)
+
+    # --- inference
+
+    async def ModelInfer(
+        self, request: pb.ModelInferRequest, remaining_s: float | None = None
+    ) -> pb.ModelInferResponse:
+        """Answer one request; `remaining_s` is what its caller's own deadline leaves."""
+        began_ns = time.monotonic_ns()
+        dispatcher = self._dispatcher
+        try:
+            if dispatcher.draining:
+                dispatcher.refuse(RequestOutcome.REJECTED)
+                raise DrainingError("the server is stopping and takes no new requests")
+            try:
+                parsed = read_request(self.model, request)
+            except CloverError:
+                dispatcher.refuse(RequestOutcome.INVALID)
+                raise
+            # gRPC itself ends a call at its own deadline; only the request's `timeout` needs a timer here.
+            allowed = [limit for limit in (parsed.timeout_s, remaining_s) if limit is not None]
+            answer = await dispatcher.infer(
+                parsed.tensors,
+                deadline_s=dispatcher.clock.now() + min(allowed) if allowed else None,
+                enforce=parsed.timeout_s is not None,
+                size_bytes=parsed.size_bytes,
+            )
+        except BaseException:
+            self.statistics.failure(time.monotonic_ns() - began_ns)
+            raise
+        carbon = self._carbon(answer.variant, answer.instance) if self._carbon else None
+        response = write_response(self.model, request.id, answer, parsed.wanted, carbon)
+        self.statistics.answered(answer, parsed.rows, time.monotonic_ns() - began_ns)
+        return response
+
+    async def ModelStreamInfer(self, requests: AsyncIterator[bytes], context: _Context) -> None:
+        """Answer the requests of a stream in their order, several at once; an error leaves it open."""
+        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue(
+            self._settings.stream_window
+        )
+        reader = asyncio.create_task(self._read_stream(requests, answers))
+        self._streams.add(reader)
+        try:
+            while (answer := await answers.get()) is not None:
+                await context.write(await answer)
+        finally:
+            self._streams.discard(reader)
+            reader.cancel()
+            unfinished: list[asyncio.Task[Any]] = [reader]
+            while not answers.empty():
+                if (answer := answers.get_nowait()) is not None:
+                    answer.cancel()
+                    unfinished.append(answer)
+            await asyncio.gather(*unfinished, return_exceptions=True)
+
+    async def _read_stream(
+        self,
+        requests: AsyncIterator[bytes],
+        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None],
+    ) -> None:
+        try:
+            async for data in requests:
+                await answers.put(asyncio.create_task(self._answer_on_stream(data)))
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await answers.put(None)
+
+    async def _answer_on_stream(self, data: bytes) -> pb.ModelStreamInferResponse:
+        response = pb.ModelStreamInferResponse()
+        request = pb.ModelInferRequest()
+        try:
+            _parse(request, data)
+            response.infer_response.CopyFrom(await self.ModelInfer(request))
+        except Exception as error:
+            response.error_message = self._status(error)[1]
+            response.infer_response.id = request.id
+        if request.parameters and request.parameters["triton_enable_empty_final_response"].bool_param:
+            response.infer_response.parameters["triton_final_response"].bool_param = True
+        return response
+
+    # --- between gRPC and the methods above
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        """Every method of the service; parsed by us, as gRPC calls a message it cannot read INTERNAL."""
+        handlers: dict[str, Any] = {}
+        for method in pb.DESCRIPTOR.services_by_name[SERVICE_NAME.rpartition(".")[2]].methods:
+            serialize = getattr(pb, method.output_type.name).SerializeToString
+            if method.server_streaming:
+                handlers[method.name] = grpc.stream_stream_rpc_method_handler(
+                    self.ModelStreamInfer, None, serialize
+                )
+            else:
+                call = self._unary(getattr(self, method.name), getattr(pb, method.input_type.name))
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, None, serialize)
+        return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+
+    def _unary(
+        self, method: Callable[..., Awaitable[Message]], request_class: type[Message]
+    ) -> Callable[[bytes, _Context], Awaitable[Message]]:
+        is_inference = request_class is pb.ModelInferRequest
+
+        async def call(data: bytes, context: _Context) -> Message:
+            try:
+                request = _parse(request_class(), data)
+                if is_inference:
+                    return await method(request, context.time_remaining())
+                return await method(request)
+            except Exception as error:
+                await context.abort(*self._status(error))
+                raise
+
+        return call
+
+    def _status(self, error: Exception) -> tuple[grpc.StatusCode, str]:
+        """Code and sentence for an error; nothing of this machine's inside is told."""
+        match error:
+            case UnknownModelError():
+                return grpc.StatusCode.NOT_FOUND, error.what
+            case InputError():
+                return grpc.StatusCode.INVALID_ARGUMENT, error.what
+            case QueueFullError():
+                if self._settings.full_is_unavailable:
+                    return grpc.StatusCode.UNAVAILABLE, error.what
+                return grpc.StatusCode.RESOURCE_EXHAUSTED, error.what
+            case DeadlineError():
+                return grpc.StatusCode.DEADLINE_EXCEEDED, error.what
+            case _NotHereError():
+                return grpc.StatusCode.UNIMPLEMENTED, error.what
+            case DrainingError() | InstanceLostError():
+                return grpc.StatusCode.UNAVAILABLE, error.what
+            case ServingError():
+                return grpc.StatusCode.INTERNAL, error.what
+            case _:
+                _LOG.exception("a request failed unexpectedly", exc_info=error)
+                return grpc.StatusCode.INTERNAL, "the server failed; its log says why"
+
+
+_AnyMessage = TypeVar("_AnyMessage", bound=Message)
+
+
+def _parse(message: _AnyMessage, data: bytes) -> _AnyMessage:
+    try:
+        message.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the request cannot be read as a {message.DESCRIPTOR.name}") from error
+    return message
+
+
+async def listen(server: grpc.aio.Server, address: str) -> int:
+    """Bind a server to `host:port` and start it; returns the port.
+
+    Raises:
+        ServingError: the address is in use or cannot be listened on.
+    """
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        await server.stop(None)
+        raise ServingError(
+            "the port is in use or cannot be listened on",
+            where=address,
+            fix="choose another with its option, or stop what uses it",
+        ) from error
+    await server.start()
+    return port
