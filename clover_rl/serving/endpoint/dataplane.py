@@ -8,15 +8,16 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from clover_rl import __version__
 from clover_rl.errors import CloverError, InputError, ServingError
 from clover_rl.serving.endpoint.health import HealthService, enable_reflection
-from clover_rl.serving.endpoint.requests import read_request, write_response
+from clover_rl.serving.endpoint.request_reader import RequestReader, parse
+from clover_rl.serving.endpoint.response_writer import FINAL_RESPONSE, ResponseWriter, length
 from clover_rl.serving.endpoint.served_model import ServedModel, UnknownModelError
 from clover_rl.serving.endpoint.statistics import ModelStatistics
 from clover_rl.serving.protocol import inference_pb2 as pb
@@ -40,6 +41,8 @@ SERVICE_NAME = "inference.GRPCInferenceService"
 
 CarbonEstimate: TypeAlias = Callable[[str, str], tuple[float, str]]
 """(variant, instance) -> estimated gCO2 of one request there now, and the kind of that estimate."""
+
+_FINAL_FLAG = "triton_enable_empty_final_response"
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -92,6 +95,8 @@ class DataPlane:
         self._health = HealthService([SERVICE_NAME, model.name])
         self._metadata = model.metadata()
         self._config = model.config()
+        self._reader = RequestReader(model)
+        self._writer = ResponseWriter(model)
         self._streams: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
         dispatcher.on_change(lambda: self._health.set_serving(dispatcher.ready))
@@ -201,9 +206,15 @@ class DataPlane:
     # --- inference
 
     async def ModelInfer(
-        self, request: pb.ModelInferRequest, remaining_s: float | None = None
-    ) -> pb.ModelInferResponse:
-        """Answer one request; `remaining_s` is what its caller's own deadline leaves."""
+        self, data: bytes, remaining_s: float | None = None, *, on_stream: bool = False
+    ) -> bytes:
+        """Answer one request, bytes in and bytes out.
+
+        Args:
+            data: the serialised request.
+            remaining_s: what its caller's own deadline leaves, s.
+            on_stream: say that the answer is the last one of its request, where the client asks for it.
+        """
         began_ns = time.monotonic_ns()
         dispatcher = self._dispatcher
         try:
@@ -211,15 +222,18 @@ class DataPlane:
                 dispatcher.refuse(RequestOutcome.REJECTED)
                 raise DrainingError("the server is stopping and takes no new requests")
             try:
-                parsed = read_request(self.model, request)
+                parsed = self._reader.read(data)
             except CloverError:
                 dispatcher.refuse(RequestOutcome.INVALID)
                 raise
             # gRPC itself ends a call at its own deadline; only the request's `timeout` needs a timer here.
-            allowed = [limit for limit in (parsed.timeout_s, remaining_s) if limit is not None]
+            deadline_s = None
+            if remaining_s is not None or parsed.timeout_s is not None:
+                allowed = [limit for limit in (parsed.timeout_s, remaining_s) if limit is not None]
+                deadline_s = dispatcher.clock.now() + min(allowed)
             answer = await dispatcher.infer(
                 parsed.tensors,
-                deadline_s=dispatcher.clock.now() + min(allowed) if allowed else None,
+                deadline_s=deadline_s,
                 enforce=parsed.timeout_s is not None,
                 size_bytes=parsed.size_bytes,
             )
@@ -227,15 +241,13 @@ class DataPlane:
             self.statistics.failure(time.monotonic_ns() - began_ns)
             raise
         carbon = self._carbon(answer.variant, answer.instance) if self._carbon else None
-        response = write_response(self.model, request.id, answer, parsed.wanted, carbon)
+        response = self._writer.write(parsed.id, answer, parsed.wanted, carbon)
         self.statistics.answered(answer, parsed.rows, time.monotonic_ns() - began_ns)
-        return response
+        return response + FINAL_RESPONSE if on_stream and parsed.final_flag else response
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], context: _Context) -> None:
         """Answer the requests of a stream in their order, several at once; an error leaves it open."""
-        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue(
-            self._settings.stream_window
-        )
+        answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(self._settings.stream_window)
         reader = asyncio.create_task(self._read_stream(requests, answers))
         self._streams.add(reader)
         try:
@@ -254,7 +266,7 @@ class DataPlane:
     async def _read_stream(
         self,
         requests: AsyncIterator[bytes],
-        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None],
+        answers: asyncio.Queue[asyncio.Task[bytes] | None],
     ) -> None:
         try:
             async for data in requests:
@@ -263,18 +275,14 @@ class DataPlane:
             with contextlib.suppress(asyncio.CancelledError):
                 await answers.put(None)
 
-    async def _answer_on_stream(self, data: bytes) -> pb.ModelStreamInferResponse:
-        response = pb.ModelStreamInferResponse()
-        request = pb.ModelInferRequest()
+    async def _answer_on_stream(self, data: bytes) -> bytes:
         try:
-            _parse(request, data)
-            response.infer_response.CopyFrom(await self.ModelInfer(request))
+            answer = await self.ModelInfer(data, on_stream=True)
         except Exception as error:
-            response.error_message = self._status(error)[1]
-            response.infer_response.id = request.id
-        if request.parameters and request.parameters["triton_enable_empty_final_response"].bool_param:
-            response.infer_response.parameters["triton_final_response"].bool_param = True
-        return response
+            failed = pb.ModelStreamInferResponse(error_message=self._status(error)[1])
+            failed.infer_response.MergeFromString(_of_failed(data))
+            return failed.SerializeToString()
+        return b"".join((b"\x12", length(len(answer)), answer))  # field 2, infer_response
 
     # --- between gRPC and the methods above
 
@@ -282,27 +290,31 @@ class DataPlane:
         """Every method of the service; parsed by us, as gRPC calls a message it cannot read INTERNAL."""
         handlers: dict[str, Any] = {}
         for method in pb.DESCRIPTOR.services_by_name[SERVICE_NAME.rpartition(".")[2]].methods:
-            serialize = getattr(pb, method.output_type.name).SerializeToString
+            handler: Any
             if method.server_streaming:
-                handlers[method.name] = grpc.stream_stream_rpc_method_handler(
-                    self.ModelStreamInfer, None, serialize
-                )
+                handler = grpc.stream_stream_rpc_method_handler(self.ModelStreamInfer)
+            elif method.name == "ModelInfer":
+                handler = grpc.unary_unary_rpc_method_handler(self._infer)
             else:
                 call = self._unary(getattr(self, method.name), getattr(pb, method.input_type.name))
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, None, serialize)
+                serialize = getattr(pb, method.output_type.name).SerializeToString
+                handler = grpc.unary_unary_rpc_method_handler(call, None, serialize)
+            handlers[method.name] = handler
         return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
-    def _unary(
-        self, method: Callable[..., Awaitable[Message]], request_class: type[Message]
-    ) -> Callable[[bytes, _Context], Awaitable[Message]]:
-        is_inference = request_class is pb.ModelInferRequest
+    async def _infer(self, data: bytes, context: _Context) -> bytes:
+        try:
+            return await self.ModelInfer(data, context.time_remaining())
+        except Exception as error:
+            await context.abort(*self._status(error))
+            raise
 
+    def _unary(
+        self, method: Callable[[Any], Awaitable[Message]], request_class: type[Message]
+    ) -> Callable[[bytes, _Context], Awaitable[Message]]:
         async def call(data: bytes, context: _Context) -> Message:
             try:
-                request = _parse(request_class(), data)
-                if is_inference:
-                    return await method(request, context.time_remaining())
-                return await method(request)
+                return await method(parse(request_class(), data))
             except Exception as error:
                 await context.abort(*self._status(error))
                 raise
@@ -333,15 +345,13 @@ class DataPlane:
                 return grpc.StatusCode.INTERNAL, "the server failed; its log says why"
 
 
-_AnyMessage = TypeVar("_AnyMessage", bound=Message)
-
-
-def _parse(message: _AnyMessage, data: bytes) -> _AnyMessage:
-    try:
-        message.ParseFromString(data)
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"the request cannot be read as a {message.DESCRIPTOR.name}") from error
-    return message
+def _of_failed(data: bytes) -> bytes:
+    """What an answer on a stream says of a request that failed: its id, and whether that was all."""
+    request = pb.ModelInferRequest()
+    with contextlib.suppress(InputError):
+        parse(request, data)
+    last = _FINAL_FLAG in request.parameters and request.parameters[_FINAL_FLAG].bool_param
+    return pb.ModelInferResponse(id=request.id).SerializeToString() + (FINAL_RESPONSE if last else b"")
 
 
 async def listen(server: grpc.aio.Server, address: str) -> int:

@@ -1,18 +1,17 @@
-"""Requests and responses: what of a ModelInfer message an instance needs, checked, and the message back."""
+"""Requests: what of a ModelInferRequest an instance needs, checked against the model's signature."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from clover_rl.errors import InputError
 from clover_rl.serving.endpoint.served_model import ServedModel
 from clover_rl.serving.protocol import inference_pb2 as pb
-from clover_rl.serving.routing.dispatcher import Answer
 from clover_rl.serving.worker.messages import Tensor
 from clover_rl.serving.worker.tensors import check_raw, check_shape, pack_contents
 
-__all__ = ["ParsedRequest", "read_request", "write_response"]
+__all__ = ["ParsedRequest", "read_request"]
 
 _KNOWN_PARAMETERS = {
     "timeout": ("int64_param", "uint64_param"),
@@ -31,11 +30,11 @@ _REFUSED_TENSOR_PARAMETERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedRequest:
+class ParsedRequest(NamedTuple):
     """A request that may run.
 
     Attributes:
+        id: the client's name for it, UTF-8.
         tensors: inputs in the signature's order, raw.
         rows: the size of its batch; 1 where the signature has none.
         size_bytes: of all inputs.
@@ -44,6 +43,7 @@ class ParsedRequest:
         final_flag: whether a stream's answer must say that it is the last one of its request.
     """
 
+    id: bytes
     tensors: tuple[Tensor, ...]
     rows: int
     size_bytes: int
@@ -65,39 +65,7 @@ def read_request(model: ServedModel, request: pb.ModelInferRequest) -> ParsedReq
     rows = _rows(model, tensors)
     wanted = _read_outputs(model, request.outputs) if request.outputs else None
     size = sum(len(tensor.data) for tensor in tensors)
-    return ParsedRequest(tensors, rows, size, timeout_s, wanted, final_flag)
-
-
-def write_response(
-    model: ServedModel,
-    request_id: str,
-    answer: Answer,
-    wanted: Sequence[int] | None,
-    carbon: tuple[float, str] | None,
-) -> pb.ModelInferResponse:
-    """The message that carries an answer.
-
-    Args:
-        model: whose signature names the outputs.
-        request_id: echoed.
-        answer: what the instance said.
-        wanted: positions of the outputs asked for; None for all.
-        carbon: estimated gCO2 of this request and the kind of that estimate; None where nobody estimates.
-    """
-    response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request_id)
-    parameters = response.parameters
-    parameters["variant"].string_param = answer.variant
-    parameters["instance"].string_param = answer.instance
-    parameters["queue_ms"].double_param = answer.queue_ns / 1e6
-    parameters["compute_ms"].double_param = answer.compute_ns / 1e6
-    if carbon is not None:
-        parameters["gco2_estimate"].double_param = carbon[0]
-        parameters["gco2_kind"].string_param = carbon[1]
-    for index in range(len(model.outputs)) if wanted is None else wanted:
-        spec, tensor = model.outputs[index], answer.tensors[index]
-        response.outputs.add(name=spec.name, datatype=spec.datatype, shape=tensor.shape)
-        response.raw_output_contents.append(bytes(tensor.data))
-    return response
+    return ParsedRequest(request.id.encode(), tensors, rows, size, timeout_s, wanted, final_flag)
 
 
 def _read_inputs(model: ServedModel, request: pb.ModelInferRequest) -> tuple[Tensor, ...]:

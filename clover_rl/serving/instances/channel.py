@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
-from clover_rl.serving.worker.messages import HEADER_BYTES, Message, MessageError, decode, frame_size
+from clover_rl.serving.worker.messages import HEADER_BYTES, Buffer, Message, MessageError, decode, frame_size
 
 __all__ = ["Channel"]
 
@@ -58,19 +58,20 @@ class Channel:
         """
         if self._closed:
             return
-        parts = [memoryview(part).cast("B") for part in message.frames()]
+        parts = message.frames()
+        sent = 0
         if not self._backlog:
             try:
                 sent = self._socket.sendmsg(parts)
             except (BlockingIOError, InterruptedError):
-                sent = 0
+                pass
             except OSError:
                 self._lose()
                 return
-            parts = _rest(parts, sent)
-            if parts:
-                self._loop.add_writer(self._socket, self._writable)
-        self._backlog.extend(parts)
+            if sent == sum(map(len, parts)):
+                return
+            self._loop.add_writer(self._socket, self._writable)
+        self._backlog.extend(_rest(parts, sent))
 
     def close(self) -> None:
         """Close the socket; the peer sees its end."""
@@ -144,10 +145,9 @@ class Channel:
         self._filled = rest
 
 
-def _rest(parts: list[memoryview], sent: int) -> list[memoryview]:
+def _rest(parts: Sequence[Buffer], sent: int) -> Iterator[memoryview]:
     """What of the parts is left after so many bytes."""
-    for index, part in enumerate(parts):
+    for part in parts:
         if sent < len(part):
-            return [part[sent:], *parts[index + 1 :]]
-        sent -= len(part)
-    return []
+            yield memoryview(part)[sent:]
+        sent = max(sent - len(part), 0)

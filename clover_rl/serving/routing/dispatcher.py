@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.clock import Clock
@@ -58,8 +58,7 @@ class RequestOutcome(Enum):
     """The queue was full, or the server was stopping."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompletedRequest:
+class CompletedRequest(NamedTuple):
     """The facts of one request that has left the data plane.
 
     Attributes:
@@ -105,8 +104,7 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a request got.
 
     Attributes:

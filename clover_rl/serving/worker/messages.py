@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 from clover_rl.cluster.application import TensorSpec
 from clover_rl.errors import ServingError
@@ -69,9 +70,8 @@ class Kind(IntEnum):
     STOP = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor on its way: its shape and its raw bytes (row-major, little-endian)."""
+class Tensor(NamedTuple):
+    """One tensor on its way: its shape and its raw bytes (row-major, little-endian; a view counts bytes)."""
 
     shape: tuple[int, ...]
     data: Buffer
@@ -128,8 +128,7 @@ class Ready:
         return _frame(Kind.READY, [json.dumps(fields).encode()])
 
 
-@dataclass(frozen=True, slots=True)
-class Infer:
+class Infer(NamedTuple):
     """Server to instance: one request.
 
     Attributes:
@@ -150,8 +149,7 @@ class Infer:
         return _frame(Kind.INFER, _with_tensors(head, self.tensors))
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """Instance to server: the answer.
 
     Attributes:
@@ -246,8 +244,7 @@ def decode(frame: Buffer) -> Message:
     """
     view = memoryview(frame)
     try:
-        kind = Kind(_HEADER.unpack_from(view)[1])
-        return _DECODERS[kind](view[HEADER_BYTES:])
+        return _DECODERS[_HEADER.unpack_from(view)[1]](view[HEADER_BYTES:])
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise MessageError(f"a frame cannot be read: {error}") from error
 
@@ -262,13 +259,16 @@ def _frame(kind: Kind, parts: list[Buffer]) -> list[Buffer]:
 
 def _with_tensors(head: bytes, tensors: Sequence[Tensor]) -> list[Buffer]:
     parts: list[Buffer] = []
-    for tensor in tensors:
-        data = tensor.data
-        size = data.nbytes if isinstance(data, memoryview) else len(data)
-        rank = len(tensor.shape)
-        parts += [head + _SIZES.pack(size, rank) + struct.pack(f"<{rank}q", *tensor.shape), data]
+    for shape, data in tensors:
+        parts += (head + _tensor_head(len(data), shape), data)
         head = b""
     return parts or [head]
+
+
+@lru_cache(maxsize=1024)
+def _tensor_head(size: int, shape: tuple[int, ...]) -> bytes:
+    rank = len(shape)
+    return _SIZES.pack(size, rank) + struct.pack(f"<{rank}q", *shape)
 
 
 def _tensors(body: memoryview, offset: int, number: int) -> tuple[Tensor, ...]:
@@ -321,7 +321,7 @@ def _failure(body: memoryview) -> Failure:
     return Failure(number, bad_input, bytes(body[_FAILURE.size :]).decode())
 
 
-_DECODERS: dict[Kind, Callable[[memoryview], Message]] = {
+_DECODERS: dict[int, Callable[[memoryview], Message]] = {
     Kind.HELLO: _hello,
     Kind.READY: _ready,
     Kind.INFER: _infer,

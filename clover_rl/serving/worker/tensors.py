@@ -78,7 +78,7 @@ def check_shape(name: str, shape: Sequence[int], declared: Sequence[int]) -> Non
     raise InputError(f"unexpected shape for input '{name}', expecting {list(declared)}, got {list(shape)}")
 
 
-def check_raw(name: str, datatype: str, shape: Sequence[int], data: bytes) -> None:
+def check_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> None:
     """Raise InputError unless raw contents are as long as datatype and shape say; nothing is decoded."""
     elements = prod(shape)
     size = DATATYPES[datatype].size
