@@ -13,8 +13,10 @@ from clover_rl.errors import BundleError, CloverError, InputError
 from clover_rl.serving.control.control_thread import InCharge
 from clover_rl.serving.endpoint.dataplane import listen
 from clover_rl.serving.endpoint.health import enable_reflection
+from clover_rl.serving.endpoint.repository import RepositoryService
 from clover_rl.serving.protocol import control_pb2 as pb
 from clover_rl.serving.protocol import control_pb2_grpc as rpc
+from clover_rl.serving.protocol import inference_pb2
 
 if TYPE_CHECKING:
     from clover_rl.serving.control.runtime import Runtime
@@ -43,7 +45,8 @@ class ControlPlane(rpc.ControlServiceServicer):
         """
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         rpc.add_ControlServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
-        enable_reflection(server, [pb.DESCRIPTOR])
+        RepositoryService(self._runtime.data_plane.model, self._runtime.dispatcher).add_to(server)
+        enable_reflection(server, [pb.DESCRIPTOR, inference_pb2.DESCRIPTOR])
         port = await listen(server, address)
         self._server = server
         return port

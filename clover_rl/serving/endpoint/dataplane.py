@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from clover_rl import __version__
 from clover_rl.errors import CloverError, InputError, ServingError
 from clover_rl.serving.endpoint.health import HealthService, enable_reflection
+from clover_rl.serving.endpoint.repository import repository_index
 from clover_rl.serving.endpoint.request_reader import RequestReader, parse
 from clover_rl.serving.endpoint.response_writer import FINAL_RESPONSE, ResponseWriter, length
 from clover_rl.serving.endpoint.served_model import ServedModel, UnknownModelError
@@ -27,6 +28,7 @@ from clover_rl.serving.routing.dispatcher import (
     DrainingError,
     InstanceLostError,
     RequestOutcome,
+    UnloadedError,
 )
 from clover_rl.serving.routing.router import QueueFullError
 
@@ -184,12 +186,7 @@ class DataPlane:
 
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """The one model there is."""
-        ready = self._dispatcher.ready
-        response = pb.RepositoryIndexResponse()
-        if ready or not request.ready:
-            state, reason = ("READY", "") if ready else ("UNAVAILABLE", "no instance takes requests")
-            response.models.add(name=self.model.name, version=self.model.version, state=state, reason=reason)
-        return response
+        return repository_index(self.model, self._dispatcher, ready_only=request.ready)
 
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest
@@ -218,9 +215,9 @@ class DataPlane:
         began_ns = time.monotonic_ns()
         dispatcher = self._dispatcher
         try:
-            if dispatcher.draining:
+            if dispatcher.draining or not dispatcher.loaded:
                 dispatcher.refuse(RequestOutcome.REJECTED)
-                raise DrainingError("the server is stopping and takes no new requests")
+                raise dispatcher.refusal()
             try:
                 parsed = self._reader.read(data)
             except CloverError:
@@ -336,7 +333,7 @@ class DataPlane:
                 return grpc.StatusCode.DEADLINE_EXCEEDED, error.what
             case _NotHereError():
                 return grpc.StatusCode.UNIMPLEMENTED, error.what
-            case DrainingError() | InstanceLostError():
+            case DrainingError() | UnloadedError() | InstanceLostError():
                 return grpc.StatusCode.UNAVAILABLE, error.what
             case ServingError():
                 return grpc.StatusCode.INTERNAL, error.what

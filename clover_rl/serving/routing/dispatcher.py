@@ -25,6 +25,7 @@ __all__ = [
     "InstanceLostError",
     "Observer",
     "RequestOutcome",
+    "UnloadedError",
 ]
 
 _CANCEL_SLACK_S = 0.01  # a client and this server do not measure its deadline by the same clock
@@ -32,6 +33,10 @@ _CANCEL_SLACK_S = 0.01  # a client and this server do not measure its deadline b
 
 class DrainingError(ServingError):
     """The server is stopping and takes no new request."""
+
+
+class UnloadedError(ServingError):
+    """The application is out of service until it is loaded again."""
 
 
 class DeadlineError(ServingError):
@@ -156,6 +161,7 @@ class Dispatcher:
         self.clock = clock
         self.router: Router[_Job] = Router(clock, capacity=capacity, capacity_bytes=capacity_bytes)
         self.draining = False
+        self.loaded = True
         self.arrived = 0
         self._attempts = attempts
         self._hold_s = hold_s or (lambda instance: instance.spec.hold_s)
@@ -171,7 +177,7 @@ class Dispatcher:
     @property
     def ready(self) -> bool:
         """Whether requests are accepted and at least one instance takes them."""
-        return not self.draining and self.router.available > 0
+        return self.loaded and not self.draining and self.router.available > 0
 
     @property
     def open(self) -> int:
@@ -252,14 +258,15 @@ class Dispatcher:
         Raises:
             QueueFullError: the queue is full.
             DrainingError: the server is stopping.
+            UnloadedError: the application is out of service.
             DeadlineError: its time was up first.
             InstanceLostError: the instances that tried it died.
             InputError: the model cannot take this input.
             ServingError: the instance failed.
         """
-        if self.draining:
+        if self.draining or not self.loaded:
             self.refuse(RequestOutcome.REJECTED)
-            raise DrainingError("the server is stopping and takes no new requests")
+            raise self.refusal()
         loop = asyncio.get_running_loop()
         job = _Job(tensors, loop.create_future())
         try:
@@ -300,6 +307,17 @@ class Dispatcher:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._empty_waiters.append(waiter)
             await waiter
+
+    def refusal(self) -> ServingError:
+        """What a request is told that is not accepted at present."""
+        if self.draining:
+            return DrainingError("the server is stopping and takes no new requests")
+        return UnloadedError("the model is unloaded and has no available versions")
+
+    def set_loaded(self, loaded: bool) -> None:
+        """Take the application out of service or back into it; what was accepted is answered either way."""
+        self.loaded = loaded
+        self._changed()
 
     def stop_accepting(self) -> None:
         """Refuse new requests from now on."""

@@ -8,7 +8,6 @@ import math
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -25,51 +24,9 @@ from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.endpoint.dataplane import SERVICE_NAME, DataPlaneSettings
 from clover_rl.serving.instances.pool import InstanceSpec
 from clover_rl.serving.protocol import inference_pb2 as pb
-from clover_rl.serving.protocol import inference_pb2_grpc as rpc
 from clover_rl.serving.routing.dispatcher import RequestOutcome
+from tests.serving.endpoint.clients import ROWS, Code, code_of, in_thread, message, stub_on, triton_inputs
 from tests.serving.serving_kit import CLASSES, FEATURES, INPUTS, OUTPUTS, WEIGHTS, Plane, Serve
-
-ROWS = np.random.default_rng(5).normal(size=(2, FEATURES)).astype(np.float32)
-Code = grpc.StatusCode
-
-
-def triton_inputs(rows: np.ndarray = ROWS) -> list[triton.InferInput]:
-    tensor = triton.InferInput("image", list(rows.shape), "FP32")
-    tensor.set_data_from_numpy(rows)
-    return [tensor]
-
-
-def message(rows: np.ndarray = ROWS) -> pb.ModelInferRequest:
-    request = pb.ModelInferRequest(model_name="linear", id="42", raw_input_contents=[rows.tobytes()])
-    request.inputs.add(name="image", datatype="FP32", shape=rows.shape)
-    return request
-
-
-def stub_on(channel: grpc.aio.Channel) -> Any:
-    return rpc.GRPCInferenceServiceStub(channel)
-
-
-def in_thread(serve: Serve, body: Callable[[triton.InferenceServerClient, Plane], None], **how: Any) -> None:
-    """Runs a blocking client beside the server."""
-
-    async def run() -> None:
-        async with serve(**how) as plane:
-
-            def work() -> None:
-                with triton.InferenceServerClient(plane.address) as client:
-                    body(client, plane)
-
-            await asyncio.to_thread(work)
-
-    asyncio.run(run())
-
-
-async def code_of(call: Any) -> tuple[grpc.StatusCode, str]:
-    try:
-        await call
-    except grpc.aio.AioRpcError as error:
-        return error.code(), error.details() or ""
-    return Code.OK, ""
 
 
 def test_tritonclient_finds_everything_it_asks_for(serve: Serve) -> None:
@@ -162,142 +119,6 @@ def test_tritonclient_streams_in_order_and_an_error_leaves_the_stream_open(serve
         client.stop_stream()
 
     in_thread(serve, body, instances=2)
-
-
-def change(**fields: Any) -> Callable[[pb.ModelInferRequest], None]:
-    def apply(request: pb.ModelInferRequest) -> None:
-        for name, value in fields.items():
-            target: Any = request.inputs[0] if name in ("name", "datatype", "shape") else request
-            if isinstance(value, list):
-                del getattr(target, name)[:]
-                getattr(target, name).extend(value)
-            else:
-                setattr(target, name, value)
-
-    return apply
-
-
-def with_contents(request: pb.ModelInferRequest) -> None:
-    request.inputs[0].contents.fp32_contents.extend([0.0] * ROWS.size)
-
-
-def typed_only(field: str, values: list[Any]) -> Callable[[pb.ModelInferRequest], None]:
-    def apply(request: pb.ModelInferRequest) -> None:
-        del request.raw_input_contents[:]
-        getattr(request.inputs[0].contents, field).extend(values)
-
-    return apply
-
-
-def parameter(name: str, kind: str, value: Any) -> Callable[[pb.ModelInferRequest], None]:
-    return lambda request: setattr(request.parameters[name], kind, value)
-
-
-INVALID = Code.INVALID_ARGUMENT
-ANSWERS: dict[str, tuple[Callable[[pb.ModelInferRequest], Any], grpc.StatusCode, str]] = {
-    "as it should be": (lambda r: None, Code.OK, ""),
-    "typed contents": (typed_only("fp32_contents", [0.5] * ROWS.size), Code.OK, ""),
-    "version 1": (change(model_version="1"), Code.OK, ""),
-    "one output": (lambda r: r.outputs.add(name="scores"), Code.OK, ""),
-    "unknown parameter": (parameter("anything", "bool_param", True), Code.OK, ""),
-    "unknown model": (
-        change(model_name="x"),
-        Code.NOT_FOUND,
-        "Request for unknown model: 'x' is not found",
-    ),
-    "unknown version": (change(model_version="9"), Code.NOT_FOUND, "'linear' version 9 is not found"),
-    "senseless version": (change(model_version="abc"), INVALID, "version string 'abc'"),
-    "bytes missing": (change(raw_input_contents=[b"123"]), INVALID, "byte size 3 for input 'image'"),
-    "datatype": (change(datatype="FP64"), INVALID, "data-type is 'FP64'"),
-    "no datatype": (change(datatype=""), INVALID, "data-type is ''"),
-    "rank": (change(shape=[2, FEATURES, 1]), INVALID, "unexpected shape for input 'image'"),
-    "features": (change(shape=[2, FEATURES + 1]), INVALID, "unexpected shape"),
-    "no rows": (change(shape=[0, FEATURES], raw_input_contents=[b""]), INVALID, "unexpected shape"),
-    "negative rows": (change(shape=[-1, FEATURES]), INVALID, "unexpected shape"),
-    "huge rows": (change(shape=[2**62, FEATURES]), INVALID, "unexpected total byte size"),
-    "too many rows": (
-        lambda r: change(shape=[5, FEATURES], raw_input_contents=[bytes(20 * FEATURES)])(r),
-        INVALID,
-        "batch-size must be <= 4",
-    ),
-    "input name": (change(name="picture"), INVALID, "unexpected inference input 'picture'"),
-    "no input": (lambda r: r.ClearField("inputs"), INVALID, "expected 1 inputs but got 0"),
-    "two inputs": (lambda r: r.inputs.add(name="more"), INVALID, "expected 1 inputs but got 2"),
-    "output name": (lambda r: r.outputs.add(name="label"), INVALID, "unexpected inference output 'label'"),
-    "output twice": (
-        lambda r: r.outputs.extend([pb.ModelInferRequest.InferRequestedOutputTensor(name="scores")] * 2),
-        INVALID,
-        "requested twice",
-    ),
-    "classification": (
-        lambda r: setattr(r.outputs.add(name="scores").parameters["classification"], "int64_param", 2),
-        INVALID,
-        "does not offer",
-    ),
-    "shared memory": (
-        lambda r: setattr(r.inputs[0].parameters["shared_memory_region"], "string_param", "x"),
-        INVALID,
-        "does not offer",
-    ),
-    "raw with contents": (with_contents, INVALID, "together with 'raw_input_contents'"),
-    "no data": (change(raw_input_contents=[]), INVALID, "no data"),
-    "two raw": (change(raw_input_contents=[ROWS.tobytes()] * 2), INVALID, "2 entries for 1 inputs"),
-    "wrong field": (typed_only("int_contents", [1] * ROWS.size), INVALID, "belong in 'fp32_contents'"),
-    "elements missing": (typed_only("fp32_contents", [0.5]), INVALID, "unexpected number of elements 1"),
-    "type of timeout": (parameter("timeout", "string_param", "1"), INVALID, "'timeout' parameter"),
-    "negative timeout": (parameter("timeout", "int64_param", -1), INVALID, "'timeout' is -1"),
-    "type of sequence_start": (parameter("sequence_start", "int64_param", 1), INVALID, "bool_param"),
-}
-
-
-def test_every_wrong_request_gets_the_reference_answer_and_the_server_stays_up(serve: Serve) -> None:
-    async def run() -> None:
-        async with serve() as plane, grpc.aio.insecure_channel(plane.address) as channel:
-            stub = stub_on(channel)
-            found, wanted = {}, {}
-            for name, (apply, code, sentence) in ANSWERS.items():
-                request = message()
-                apply(request)
-                got, details = await code_of(stub.ModelInfer(request))
-                found[name] = (got, sentence if sentence in details else details)
-                wanted[name] = (code, sentence)
-            assert found == wanted
-            answer = await stub.ModelInfer(message())
-            assert answer.id == "42"
-            wrong = sum(code is not Code.OK for _, code, _ in ANSWERS.values())
-            outcomes = [request.outcome for request in plane.completed]
-            assert outcomes.count(RequestOutcome.INVALID) == wrong
-            assert plane.dispatcher.arrived == len(outcomes) == len(ANSWERS) + 1
-
-    asyncio.run(run())
-
-
-def test_questions_about_an_unknown_model_get_the_reference_answers(serve: Serve) -> None:
-    async def run() -> None:
-        async with serve(instances=0) as plane, grpc.aio.insecure_channel(plane.address) as channel:
-            stub = stub_on(channel)
-            found = {
-                "metadata": (await code_of(stub.ModelMetadata(pb.ModelMetadataRequest(name="x"))))[0],
-                "config": (await code_of(stub.ModelConfig(pb.ModelConfigRequest(name="x"))))[0],
-                "statistics": (await code_of(stub.ModelStatistics(pb.ModelStatisticsRequest(name="x"))))[0],
-                "ready": (await code_of(stub.ModelReady(pb.ModelReadyRequest(name="x"))))[0],
-                "version": (
-                    await code_of(stub.ModelMetadata(pb.ModelMetadataRequest(name="linear", version="abc")))
-                )[0],
-            }
-            assert found == {
-                "metadata": Code.NOT_FOUND,
-                "config": Code.NOT_FOUND,
-                "statistics": INVALID,
-                "ready": Code.OK,
-                "version": INVALID,
-            }
-            assert not (await stub.ServerReady(pb.ServerReadyRequest())).ready
-            (model,) = (await stub.RepositoryIndex(pb.RepositoryIndexRequest())).models
-            assert model.state == "UNAVAILABLE"
-            assert not (await stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=True))).models
-
-    asyncio.run(run())
 
 
 def test_a_message_over_the_limit_is_refused_and_the_server_stays_up(serve: Serve) -> None:
