@@ -69,6 +69,7 @@ async def _serve_ours() -> None:
     from clover_rl.serving.endpoint.served_model import ServedModel
     from clover_rl.serving.instances.pool import InstancePool
     from clover_rl.serving.routing.dispatcher import Dispatcher
+    from clover_rl.serving.worker.definition import ModelDefinition
     from clover_rl.serving.worker.spec import InstanceSpec
 
     application = load_application("digits")
@@ -76,7 +77,10 @@ async def _serve_ours() -> None:
     pool = InstancePool(dispatcher, inputs=application.inputs, outputs=application.outputs)
     endpoint = DataPlane(ServedModel.of(application), dispatcher, carbon=lambda *_: (0.001, "modelled"))
     port = await endpoint.start("127.0.0.1:0")
-    specs = {f"gpu0/1g@{n}:large": InstanceSpec("large", MODEL, 0.0, n) for n in range(INSTANCES)}
+    specs = {
+        f"gpu0/1g@{n}:large": InstanceSpec("large", ModelDefinition.onnx(MODEL), 0.0, n)
+        for n in range(INSTANCES)
+    }
     await pool.reconcile(specs)
     print(port, flush=True)
     await asyncio.Event().wait()

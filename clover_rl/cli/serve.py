@@ -44,14 +44,15 @@ def serve(
     from clover_rl.envs.scenario import load_scenario
     from clover_rl.errors import InputError
     from clover_rl.serving.control.carbon_source import carbon_trace
-    from clover_rl.serving.control.runtime import ServerSettings, model_files
+    from clover_rl.serving.control.models import model_definitions
+    from clover_rl.serving.control.runtime import ServerSettings
     from clover_rl.serving.endpoint.dataplane import DataPlaneSettings
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
     overrides = {} if time_scale is None else {"time_scale": time_scale}
     chosen = load_scenario(scenario, **overrides)
-    model_files(chosen.loaded_profile)  # before a table is built for nothing
+    model_definitions(chosen.loaded_profile)  # before a table is built for nothing
     trace, begin = carbon_trace(chosen, carbon, start, seed)
     model = model_of(chosen)
     settings = ServerSettings(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from clover_rl.cluster.configuration import ClusterConfiguration, GpuConfiguration, PlacedVariant
 from clover_rl.cluster.geometry import Placement
@@ -14,6 +13,7 @@ from clover_rl.cluster.profile import Profile
 from clover_rl.cluster.transition import Step, TransitionPlan
 from clover_rl.serving.instances.pool import InstancePool
 from clover_rl.serving.partition.base import PartitionBackend, Slice
+from clover_rl.serving.worker.definition import ModelDefinition
 from clover_rl.serving.worker.spec import InstanceSpec
 
 __all__ = ["Reconciler"]
@@ -39,7 +39,7 @@ class Reconciler:
         pool: the instances.
         partition: makes slices.
         profile: device times and transition times.
-        models: variant -> model file.
+        models: variant -> what it is made of.
         gpus: how many GPUs.
         on_state: told what serves and which GPUs are powered, whenever that changes.
         hold: whether instances hold answers for the profile's device time (emulation).
@@ -50,7 +50,7 @@ class Reconciler:
         pool: InstancePool,
         partition: PartitionBackend,
         profile: Profile,
-        models: dict[str, Path],
+        models: Mapping[str, ModelDefinition],
         gpus: int,
         *,
         on_state: OnState,
@@ -204,7 +204,7 @@ class Reconciler:
     def _spec(self, gpu: int, place: Placement, variant: str, number: int | None = None) -> InstanceSpec:
         return InstanceSpec(
             variant=variant,
-            model_path=self._models[variant],
+            model=self._models[variant],
             hold_s=self._profile.service_s[variant][place.slice] if self._hold else 0.0,
             number=gpu * 16 + place.start if number is None else number,
             environment=dict(self._partition.environment(self._slices[gpu, place])),

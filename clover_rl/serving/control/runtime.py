@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib.util
 import json
 import logging
 from dataclasses import dataclass, field
@@ -16,19 +15,19 @@ from clover_rl.agents.registry import make_controller
 from clover_rl.cluster.carbon import JOULES_PER_KWH
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.planner import plan_transition
-from clover_rl.cluster.profile import Profile
 from clover_rl.control.controller import Controller
 from clover_rl.control.guard import Guarded
 from clover_rl.control.ledger import Activation, Ledger
 from clover_rl.control.loop import ControlLoop
 from clover_rl.envs.scenario import Scenario
-from clover_rl.errors import InputError, ServingError
+from clover_rl.errors import ServingError
 from clover_rl.serving.clock import Clock, RealClock
 from clover_rl.serving.control.control_metrics import ControlMetrics
 from clover_rl.serving.control.control_thread import ControlThread, InCharge
 from clover_rl.serving.control.controlplane import ControlPlane
 from clover_rl.serving.control.energy import EnergyBook
 from clover_rl.serving.control.live_cluster import LiveCluster
+from clover_rl.serving.control.models import model_definitions
 from clover_rl.serving.control.reconciler import Reconciler
 from clover_rl.serving.endpoint.dataplane import DataPlane, DataPlaneSettings
 from clover_rl.serving.endpoint.metrics import Metrics, MetricsExporter
@@ -40,7 +39,7 @@ from clover_rl.signals import TraceSignal
 from clover_rl.signals.feeds import CarbonFeed
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["Runtime", "ServerSettings", "model_files"]
+__all__ = ["Runtime", "ServerSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -76,43 +75,6 @@ class ServerSettings:
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
 
 
-def model_files(profile: Profile) -> dict[str, Path]:
-    """Variant -> model file of a profile's application, if it can be served here.
-
-    Raises:
-        InputError: the profile needs a partition backend that is not there, the application has no
-            signature, or a variant has no file.
-    """
-    if profile.partition != "emulated":
-        raise InputError(
-            f"profile `{profile.name}` needs the partition backend `{profile.partition}`, "
-            "and only `emulated` exists so far",
-            fix="serve a scenario with an emulated profile, as demo",
-        )
-    application = profile.application
-    if application.folder is None or not application.inputs:
-        raise InputError(
-            f"application `{application.name}` has a profile but nothing to serve",
-            fix="choose a scenario whose application has model files, as demo",
-        )
-    found = importlib.util.find_spec(application.folder)
-    if found is None or not found.submodule_search_locations:
-        raise InputError(
-            f"the package `{application.folder}` of application `{application.name}` is not installed",
-            fix="install it",
-        )
-    folder = Path(next(iter(found.submodule_search_locations)))
-    files = {}
-    for name, variant in application.variants.items():
-        path = folder / (variant.model or "")
-        if not variant.model or not path.is_file():
-            raise InputError(
-                f"variant `{name}` of application `{application.name}` has no model file", fix="add it"
-            )
-        files[name] = path
-    return files
-
-
 class Runtime:
     """A server from start to stop.
 
@@ -131,12 +93,12 @@ class Runtime:
         self.scenario, self.model, self.settings = scenario, model, settings
         self.clock = clock or RealClock()
         profile = model.profile
-        models = model_files(profile)
+        models = model_definitions(profile)
         self.ledger = Ledger(settings.state / "ledger.sqlite", profile, _fingerprint(scenario, model))
         intervals = self.ledger.recent_intervals()
         self.began = self.clock.now() - (intervals[-1].end if intervals else 0.0)
-        self.dispatcher = Dispatcher(self.clock)
         application = profile.application
+        self.dispatcher = Dispatcher(self.clock, attempts=2 if application.idempotent else 1)
         self.pool = InstancePool(self.dispatcher, inputs=application.inputs, outputs=application.outputs)
         self.energy = EnergyBook(model.physics, model.gpus, self.clock.now())
         self.reconciler = Reconciler(

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from clover_rl.serving.worker.messages import HEADER_BYTES, Buffer, Message, MessageError, decode, frame_size
+from clover_rl.serving.worker.shared_memory import SharedMemory
 
 __all__ = ["Channel"]
 
@@ -24,6 +25,7 @@ class Channel:
         connection: the socket; it belongs to the channel from now on.
         on_message: called with each message.
         on_close: called once, soon after the peer has gone or has sent what is no frame; not after `close`.
+        incoming, outgoing: where large tensors lie; without it they travel by the socket.
     """
 
     def __init__(
@@ -31,7 +33,11 @@ class Channel:
         connection: socket.socket,
         on_message: Callable[[Message], None],
         on_close: Callable[[], None],
+        *,
+        incoming: SharedMemory | None = None,
+        outgoing: SharedMemory | None = None,
     ) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
         connection.setblocking(False)
         self._socket = connection
         self._on_message = on_message
@@ -58,7 +64,7 @@ class Channel:
         """
         if self._closed:
             return
-        parts = message.frames()
+        parts = message.frames(self._outgoing)
         sent = 0
         if not self._backlog:
             try:
@@ -120,7 +126,7 @@ class Channel:
                 self._large_filled += received
                 if self._large_filled == len(self._large):
                     whole, self._large = self._large, None
-                    self._on_message(decode(whole))
+                    self._on_message(decode(whole, self._incoming))
         except MessageError:
             self._lose()
 
@@ -138,7 +144,7 @@ class Channel:
                 break
             frame = bytes(self._buffer[start : start + size])
             start += size
-            self._on_message(decode(frame))
+            self._on_message(decode(frame, self._incoming))
         rest = self._filled - start
         if start and rest:
             self._buffer[:rest] = bytes(self._buffer[start : self._filled])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import clover_rl.serving as room
+from clover_rl.cluster.application import TensorSpec
 from clover_rl.errors import ServingError
 from clover_rl.serving.instances.channel import Channel
 from clover_rl.serving.worker.messages import (
@@ -27,6 +28,7 @@ from clover_rl.serving.worker.messages import (
     Stop,
     Tensor,
 )
+from clover_rl.serving.worker.shared_memory import SharedMemory
 from clover_rl.serving.worker.spec import InstanceSpec
 
 __all__ = ["Instance"]
@@ -43,17 +45,28 @@ class Instance:
         spec: what it is to be.
         on_death: called once when it ends without having been told to, after its request got None; whoever
             made it calls `kill` then, which waits until the process is gone.
+        inputs, outputs: the application's signature, for models that have none of their own.
     """
 
-    def __init__(self, key: str, spec: InstanceSpec, on_death: Callable[[Instance], None]) -> None:
+    def __init__(
+        self,
+        key: str,
+        spec: InstanceSpec,
+        on_death: Callable[[Instance], None],
+        *,
+        inputs: Sequence[TensorSpec] = (),
+        outputs: Sequence[TensorSpec] = (),
+    ) -> None:
         self.key = key
         self.spec = spec
+        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
         self.ready: Ready | None = None
         self.started_s = 0.0
         self.last_heard_s = 0.0
         self._on_death = on_death
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
+        self._memory: list[SharedMemory] = []
         self._first: asyncio.Future[Ready] | None = None
         self._done: Callable[[Outcome], None] | None = None
         self._number = 0
@@ -83,23 +96,27 @@ class Instance:
         """
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
+        requests, answers = SharedMemory.create(copies=False), SharedMemory.create(copies=True)
+        self._memory = [memory for memory in (requests, answers) if memory is not None]
+        descriptors = [memory.descriptor for memory in self._memory]
         with theirs:
             # From the event loop's thread: the kernel ends the process when the thread that made it ends.
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "clover_rl.serving.worker"),
                     *("--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                    *(("--memory", *map(str, descriptors)) if descriptors else ()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *descriptors],
                 start_new_session=True,  # Ctrl-C is the server's to handle; it drains first
                 env=self._environment(),
             )
         self.started_s = self.last_heard_s = time.monotonic()
         self._first = loop.create_future()
-        self._channel = Channel(ours, self._on_message, self._on_end)
-        self._channel.send(Hello(str(self.spec.model_path), self.spec.threads))
+        self._channel = Channel(ours, self._on_message, self._on_end, incoming=answers, outgoing=requests)
+        self._channel.send(Hello(self.spec.model, self._inputs, self._outputs, self.spec.threads))
         try:
             self.ready = await asyncio.wait_for(self._first, timeout_s)
         except TimeoutError:
@@ -154,6 +171,8 @@ class Instance:
         if self._process is not None:
             self._process.kill()
             await self._gone(10.0)
+        for memory in self._memory:
+            memory.close()
         self._finish(None)
 
     def crash(self) -> None:

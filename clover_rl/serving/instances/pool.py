@@ -140,7 +140,7 @@ class InstancePool:
             raise ServingError("exists already", where=f"instance {key}", fix="stop it first")
         if self._heart is None:
             self._heart = asyncio.get_running_loop().create_task(self._beat())
-        entry = _Entry(Instance(key, spec, self._died))
+        entry = _Entry(self._make(key, spec))
         self._entries[key] = entry
         try:
             ready = await self._start(entry)
@@ -245,6 +245,9 @@ class InstancePool:
 
     # --- inside
 
+    def _make(self, key: str, spec: InstanceSpec) -> Instance:
+        return Instance(key, spec, self._died, inputs=self._inputs, outputs=self._outputs)
+
     def _entry(self, key: str) -> _Entry:
         try:
             return self._entries[key]
@@ -307,7 +310,7 @@ class InstancePool:
             entry.in_a_row += 1
             await old.kill()
             await asyncio.sleep(wait_s)
-            entry.instance = old = Instance(old.key, old.spec, self._died)
+            entry.instance = old = self._make(old.key, old.spec)
             try:
                 await self._start(entry)
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from clover_rl.serving.worker.messages import HEADER_BYTES, Message, decode, frame_size
+from clover_rl.serving.worker.shared_memory import SharedMemory
 
 __all__ = ["BlockingChannel"]
 
@@ -19,9 +20,17 @@ class BlockingChannel:
 
     Args:
         connection: the socket; it belongs to the channel from now on.
+        incoming, outgoing: where large tensors lie; without it they travel by the socket.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        incoming: SharedMemory | None = None,
+        outgoing: SharedMemory | None = None,
+    ) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
         self._socket = connection
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._from = self._to = 0
@@ -29,7 +38,7 @@ class BlockingChannel:
 
     def send(self, message: Message) -> None:
         """Send one message. Raises OSError when the peer has gone."""
-        pending = message.frames()
+        pending = message.frames(self._outgoing)
         sent = self._socket.sendmsg(pending)
         while True:
             while pending and sent >= len(pending[0]):
@@ -40,7 +49,7 @@ class BlockingChannel:
             sent = self._socket.sendmsg(pending)
 
     def receive(self) -> Message | None:
-        """The next message, its tensors views of memory of their own; None when the peer has gone.
+        """The next message, its tensors valid until the next one is asked for; None when the peer has gone.
 
         Raises:
             MessageError: the bytes are no frame.
@@ -53,7 +62,7 @@ class BlockingChannel:
                 return None
             frame = bytes(self._buffer[self._from : self._from + size])
             self._from += size
-            return decode(frame)
+            return decode(frame, self._incoming)
         large = memoryview(bytearray(size))
         filled = self._to - self._from
         large[:filled] = self._buffer[self._from : self._to]
@@ -63,7 +72,7 @@ class BlockingChannel:
             if not received:
                 return None
             filled += received
-        return decode(large)
+        return decode(large, self._incoming)
 
     def _fill(self, size: int) -> bool:
         """Have so many bytes in the buffer; False when the peer has gone."""

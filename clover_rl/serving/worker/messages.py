@@ -2,7 +2,8 @@
 
 A frame is a header of 8 bytes, `<u32 size of what follows><u8 kind><3 bytes zero>`, and its body. All numbers
 are little-endian. Tensors travel as their shapes and raw bytes, in the order of the application's signature;
-names and datatypes were agreed on in Ready and are not repeated.
+names and datatypes were agreed on in Ready and are not repeated. A large tensor's bytes lie in shared memory,
+and the frame says where.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 from clover_rl.cluster.application import TensorSpec
 from clover_rl.errors import ServingError
+from clover_rl.serving.worker.definition import ModelDefinition, ModelKind
+from clover_rl.serving.worker.shared_memory import SHARED_BYTES, SharedMemory
 
 __all__ = [
     "HEADER_BYTES",
@@ -42,7 +46,7 @@ __all__ = [
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 HEADER_BYTES = 8
 MAX_FRAME_BYTES = 1 << 31
 _HEADER = struct.Struct("<IB3x")
@@ -51,6 +55,7 @@ _RESULT = struct.Struct("<QQQQI")
 _FAILURE = struct.Struct("<Q?")
 _STAMP = struct.Struct("<Q")
 _SIZES = struct.Struct("<QI")
+_ELSEWHERE = 1 << 63  # in a size: the bytes lie in shared memory, and their place follows
 
 
 class MessageError(ServingError):
@@ -82,19 +87,30 @@ class Hello:
     """Server to instance, first: which model to load and how.
 
     Attributes:
-        model: path of the ONNX file, the only file the instance may open.
+        model: what it is made of; its file is the only one that the instance may open.
+        inputs, outputs: the application's signature, for models that have none of their own.
         threads: CPU threads of one inference.
         warmup_runs: inferences before it says Ready.
     """
 
-    model: str
+    model: ModelDefinition
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
     threads: int = 1
     warmup_runs: int = 3
-    version: int = PROTOCOL_VERSION
 
-    def frames(self) -> list[Buffer]:
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
         """Buffers to send, in order."""
-        fields = {name: getattr(self, name) for name in ("model", "threads", "warmup_runs", "version")}
+        fields = {
+            "version": PROTOCOL_VERSION,
+            "kind": self.model.kind.value,
+            "file": None if self.model.file is None else str(self.model.file),
+            "entry_point": self.model.entry_point,
+            "inputs": _described(self.inputs),
+            "outputs": _described(self.outputs),
+            "threads": self.threads,
+            "warmup_runs": self.warmup_runs,
+        }
         return _frame(Kind.HELLO, [json.dumps(fields).encode()])
 
 
@@ -116,12 +132,12 @@ class Ready:
     load_s: float
     run_s: float
 
-    def frames(self) -> list[Buffer]:
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
         """Buffers to send, in order."""
         fields = {
             "pid": self.pid,
-            "inputs": [[info.name, info.datatype, info.shape] for info in self.inputs],
-            "outputs": [[info.name, info.datatype, info.shape] for info in self.outputs],
+            "inputs": _described(self.inputs),
+            "outputs": _described(self.outputs),
             "load_s": self.load_s,
             "run_s": self.run_s,
         }
@@ -143,10 +159,10 @@ class Infer(NamedTuple):
     started_ns: int
     tensors: Sequence[Tensor]
 
-    def frames(self) -> list[Buffer]:
-        """Buffers to send, in order; the tensors' bytes are passed on, not copied."""
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
+        """Buffers to send, in order; large tensors are written to `memory`, where there is one."""
         head = _INFER.pack(self.number, self.hold_ns, self.started_ns, len(self.tensors))
-        return _frame(Kind.INFER, _with_tensors(head, self.tensors))
+        return _frame(Kind.INFER, _with_tensors(head, self.tensors, memory))
 
 
 class Result(NamedTuple):
@@ -166,10 +182,10 @@ class Result(NamedTuple):
     held_ns: int
     tensors: Sequence[Tensor]
 
-    def frames(self) -> list[Buffer]:
-        """Buffers to send, in order; the tensors' bytes are passed on, not copied."""
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
+        """Buffers to send, in order; large tensors are written to `memory`, where there is one."""
         head = _RESULT.pack(self.number, self.input_ns, self.infer_ns, self.held_ns, len(self.tensors))
-        return _frame(Kind.RESULT, _with_tensors(head, self.tensors))
+        return _frame(Kind.RESULT, _with_tensors(head, self.tensors, memory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +202,7 @@ class Failure:
     bad_input: bool
     reason: str
 
-    def frames(self) -> list[Buffer]:
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
         """Buffers to send, in order."""
         return _frame(Kind.FAILURE, [_FAILURE.pack(self.number, self.bad_input), self.reason.encode()])
 
@@ -197,7 +213,7 @@ class Ping:
 
     stamp: int
 
-    def frames(self) -> list[Buffer]:
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
         """Buffers to send, in order."""
         return _frame(Kind.PING, [_STAMP.pack(self.stamp)])
 
@@ -208,7 +224,7 @@ class Pong:
 
     stamp: int
 
-    def frames(self) -> list[Buffer]:
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
         """Buffers to send, in order."""
         return _frame(Kind.PONG, [_STAMP.pack(self.stamp)])
 
@@ -217,7 +233,7 @@ class Pong:
 class Stop:
     """Server to instance: finish and exit."""
 
-    def frames(self) -> list[Buffer]:
+    def frames(self, memory: SharedMemory | None = None) -> list[Buffer]:
         """Buffers to send, in order."""
         return _frame(Kind.STOP, [])
 
@@ -236,16 +252,20 @@ def frame_size(header: Buffer) -> int:
     return HEADER_BYTES + int(size)
 
 
-def decode(frame: Buffer) -> Message:
+def decode(frame: Buffer, memory: SharedMemory | None = None) -> Message:
     """The message in one whole frame; tensors are views into it, valid as long as nobody writes to it.
+
+    Args:
+        frame: header and body.
+        memory: where large tensors lie; their lifetime is what it says.
 
     Raises:
         MessageError: unknown kind, or a body that does not fit its kind.
     """
     view = memoryview(frame)
     try:
-        return _DECODERS[_HEADER.unpack_from(view)[1]](view[HEADER_BYTES:])
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+        return _DECODERS[_HEADER.unpack_from(view)[1]](view[HEADER_BYTES:], memory)
+    except (struct.error, ValueError, KeyError, TypeError, ServingError) as error:
         raise MessageError(f"a frame cannot be read: {error}") from error
 
 
@@ -257,10 +277,16 @@ def _frame(kind: Kind, parts: list[Buffer]) -> list[Buffer]:
     return [head + parts[0], *parts[1:]] if parts else [head]
 
 
-def _with_tensors(head: bytes, tensors: Sequence[Tensor]) -> list[Buffer]:
+def _with_tensors(head: bytes, tensors: Sequence[Tensor], memory: SharedMemory | None) -> list[Buffer]:
     parts: list[Buffer] = []
+    if memory is not None:
+        memory.restart()
     for shape, data in tensors:
-        parts += (head + _tensor_head(len(data), shape), data)
+        size = len(data)
+        if memory is None or size < SHARED_BYTES:
+            parts += (head + _tensor_head(size, shape), data)
+        else:
+            parts.append(head + _tensor_head(size | _ELSEWHERE, shape) + _STAMP.pack(memory.write(data)))
         head = b""
     return parts or [head]
 
@@ -271,63 +297,81 @@ def _tensor_head(size: int, shape: tuple[int, ...]) -> bytes:
     return _SIZES.pack(size, rank) + struct.pack(f"<{rank}q", *shape)
 
 
-def _tensors(body: memoryview, offset: int, number: int) -> tuple[Tensor, ...]:
+def _tensors(body: memoryview, offset: int, number: int, memory: SharedMemory | None) -> tuple[Tensor, ...]:
     tensors = []
     for _ in range(number):
         size, rank = _SIZES.unpack_from(body, offset)
         offset += _SIZES.size
         shape = struct.unpack_from(f"<{rank}q", body, offset)
         offset += 8 * rank
-        data = body[offset : offset + size]
-        if len(data) != size:
-            raise MessageError("a tensor is cut short")
+        data: Buffer
+        if size & _ELSEWHERE:
+            if memory is None:
+                raise MessageError("a tensor lies in shared memory, and there is none")
+            data = memory.read(_STAMP.unpack_from(body, offset)[0], size ^ _ELSEWHERE)
+            offset += _STAMP.size
+        else:
+            data = body[offset : offset + size]
+            if len(data) != size:
+                raise MessageError("a tensor is cut short")
+            offset += size
         tensors.append(Tensor(shape, data))
-        offset += size
     if offset != len(body):
         raise MessageError("a frame is longer than its tensors")
     return tuple(tensors)
 
 
-def _hello(body: memoryview) -> Hello:
+def _described(specs: Sequence[TensorSpec]) -> list[list[object]]:
+    return [[spec.name, spec.datatype, spec.shape] for spec in specs]
+
+
+def _specs(described: list[list[Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, datatype, tuple(shape)) for name, datatype, shape in described)
+
+
+def _hello(body: memoryview, memory: SharedMemory | None) -> Hello:
     fields = json.loads(bytes(body))
     if fields.get("version") != PROTOCOL_VERSION:
         raise MessageError(
             f"the server speaks version {fields.get('version')}, this instance {PROTOCOL_VERSION}"
         )
-    return Hello(**fields)
-
-
-def _ready(body: memoryview) -> Ready:
-    fields = json.loads(bytes(body))
-    inputs, outputs = (
-        tuple(TensorSpec(name, datatype, tuple(shape)) for name, datatype, shape in fields[side])
-        for side in ("inputs", "outputs")
+    file = fields["file"]
+    model = ModelDefinition(
+        ModelKind(fields["kind"]), None if file is None else Path(file), fields["entry_point"]
     )
+    inputs, outputs = _specs(fields["inputs"]), _specs(fields["outputs"])
+    return Hello(model, inputs, outputs, fields["threads"], fields["warmup_runs"])
+
+
+def _ready(body: memoryview, memory: SharedMemory | None) -> Ready:
+    fields = json.loads(bytes(body))
+    inputs, outputs = _specs(fields["inputs"]), _specs(fields["outputs"])
     return Ready(fields["pid"], inputs, outputs, fields["load_s"], fields["run_s"])
 
 
-def _infer(body: memoryview) -> Infer:
+def _infer(body: memoryview, memory: SharedMemory | None) -> Infer:
     number, hold_ns, started_ns, tensors = _INFER.unpack_from(body)
-    return Infer(number, hold_ns, started_ns, _tensors(body, _INFER.size, tensors))
+    return Infer(number, hold_ns, started_ns, _tensors(body, _INFER.size, tensors, memory))
 
 
-def _result(body: memoryview) -> Result:
+def _result(body: memoryview, memory: SharedMemory | None) -> Result:
     number, input_ns, infer_ns, held_ns, tensors = _RESULT.unpack_from(body)
-    return Result(number, input_ns, infer_ns, held_ns, _tensors(body, _RESULT.size, tensors))
+    found = _tensors(body, _RESULT.size, tensors, memory)
+    return Result(number, input_ns, infer_ns, held_ns, found)
 
 
-def _failure(body: memoryview) -> Failure:
+def _failure(body: memoryview, memory: SharedMemory | None) -> Failure:
     number, bad_input = _FAILURE.unpack_from(body)
     return Failure(number, bad_input, bytes(body[_FAILURE.size :]).decode())
 
 
-_DECODERS: dict[int, Callable[[memoryview], Message]] = {
+_DECODERS: dict[int, Callable[[memoryview, SharedMemory | None], Message]] = {
     Kind.HELLO: _hello,
     Kind.READY: _ready,
     Kind.INFER: _infer,
     Kind.RESULT: _result,
     Kind.FAILURE: _failure,
-    Kind.PING: lambda body: Ping(_STAMP.unpack(body)[0]),
-    Kind.PONG: lambda body: Pong(_STAMP.unpack(body)[0]),
-    Kind.STOP: lambda body: Stop(),
+    Kind.PING: lambda body, memory: Ping(_STAMP.unpack(body)[0]),
+    Kind.PONG: lambda body, memory: Pong(_STAMP.unpack(body)[0]),
+    Kind.STOP: lambda body, memory: Stop(),
 }

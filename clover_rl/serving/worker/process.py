@@ -1,8 +1,8 @@
-"""Worker: the process of one instance: one ONNX model, one request at a time, each held for its device time.
+"""Worker: the process of one instance: one model, one request at a time, each held for its device time.
 
-Started by `clover_rl.serving.instances`, never by hand. It imports NumPy and ONNX Runtime and nothing else of
-weight. It never outlives its server: it ends when its socket closes, and on Linux the kernel ends it when its
-parent dies.
+Started by `clover_rl.serving.instances`, never by hand. It imports NumPy and what its model needs, nothing
+else of weight. It never outlives its server: it ends when its socket closes, and on Linux the kernel ends it
+when its parent dies.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 
 from clover_rl.errors import CloverError, InputError
+from clover_rl.serving.worker.arrays import blank_inputs
 from clover_rl.serving.worker.blocking_channel import BlockingChannel
 from clover_rl.serving.worker.messages import (
     Failure,
@@ -28,7 +29,8 @@ from clover_rl.serving.worker.messages import (
     Result,
     Stop,
 )
-from clover_rl.serving.worker.onnx_model import OnnxModel
+from clover_rl.serving.worker.model import Model, load_model
+from clover_rl.serving.worker.shared_memory import SharedMemory
 
 __all__ = ["main", "serve"]
 
@@ -43,11 +45,11 @@ def serve(channel: BlockingChannel) -> int:
         return 0 if hello is None else 2
     began = time.monotonic()
     try:
-        model = OnnxModel(hello.model, hello.threads)
+        model = load_model(hello.model, hello.inputs, hello.outputs, hello.threads)
         run_s = 0.0
         for _ in range(hello.warmup_runs):
             started = time.monotonic()
-            model.run(model.blank())
+            model.run(blank_inputs(model.inputs))
             run_s = time.monotonic() - started
     except CloverError as error:
         channel.send(Failure(0, False, error.what))
@@ -66,12 +68,12 @@ def serve(channel: BlockingChannel) -> int:
                 return 2
 
 
-def _answer(model: OnnxModel, request: Infer) -> Result | Failure:
+def _answer(model: Model, request: Infer) -> Result | Failure:
     read_ns = time.monotonic_ns()
     try:
         outputs = model.run(request.tensors)
-    except InputError as error:
-        return Failure(request.number, True, error.what)
+    except CloverError as error:
+        return Failure(request.number, isinstance(error, InputError), error.what)
     done_ns = time.monotonic_ns()
     # The device time counts from the hand-over, so that the hop into this process is no service time on top.
     rest_ns = min(request.started_ns, read_ns) + request.hold_ns - done_ns
@@ -98,11 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fd", type=int, required=True, help="connected socket, inherited from the server")
     parser.add_argument("--parent", type=int, required=True, help="process id of the server")
+    parser.add_argument("--memory", type=int, nargs=2, help="shared memory of requests, of answers")
     options = parser.parse_args(arguments)
     if not _bind_to_parent(options.parent):
         return 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when its instances end
     try:
-        return serve(BlockingChannel(socket.socket(fileno=options.fd)))
+        incoming, outgoing = (
+            [SharedMemory(descriptor, copies=False) for descriptor in options.memory]
+            if options.memory
+            else (None, None)
+        )
+        connection = socket.socket(fileno=options.fd)
+        return serve(BlockingChannel(connection, incoming=incoming, outgoing=outgoing))
     except OSError:
         return 0  # the server went away in the middle of an answer

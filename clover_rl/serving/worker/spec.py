@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from clover_rl.serving.worker.definition import ModelDefinition
 
 __all__ = ["InstanceSpec"]
 
@@ -15,7 +16,7 @@ class InstanceSpec:
 
     Attributes:
         variant: name of the model variant.
-        model_path: its ONNX file.
+        model: what it is made of.
         hold_s: device time of one request, s; a request takes at least as long.
         number: place in the configuration; the lowest breaks ties.
         environment: variables that the process sees besides the server's own (the slice's device).
@@ -23,7 +24,7 @@ class InstanceSpec:
     """
 
     variant: str
-    model_path: Path
+    model: ModelDefinition
     hold_s: float
     number: int
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -31,9 +32,9 @@ class InstanceSpec:
 
     def same_process(self, other: InstanceSpec) -> bool:
         """Whether a running process can become the other one: only device time and number differ."""
-        return (self.variant, self.model_path, self.environment, self.threads) == (
+        return (self.variant, self.model, self.environment, self.threads) == (
             other.variant,
-            other.model_path,
+            other.model,
             other.environment,
             other.threads,
         )

@@ -20,6 +20,7 @@ from clover_rl.errors import ServingError
 from clover_rl.serving.control.energy import EnergyBook
 from clover_rl.serving.control.reconciler import Reconciler
 from clover_rl.serving.partition.emulated import EmulatedPartition
+from clover_rl.serving.worker.definition import ModelDefinition
 from clover_rl.serving.worker.spec import InstanceSpec
 from clover_rl.simulation.physics import Physics
 
@@ -74,7 +75,7 @@ class Rig:
         self.pool = pool or FakePool()
         self.partition = EmulatedPartition(GPUS, PROFILE.gpu, PROFILE.times, time_factor=0.0)
         self.states: list[tuple[ClusterConfiguration, tuple[bool, ...]]] = []
-        models = {name: Path(f"{name}.onnx") for name in PROFILE.application.variants}
+        models = {name: ModelDefinition.onnx(Path(f"{name}.onnx")) for name in PROFILE.application.variants}
         self.reconciler = Reconciler(
             self.pool,  # type: ignore[arg-type]
             self.partition,

@@ -25,6 +25,7 @@ from clover_rl.serving.endpoint.dataplane import SERVICE_NAME, DataPlaneSettings
 from clover_rl.serving.instances.pool import InstanceSpec
 from clover_rl.serving.protocol import inference_pb2 as pb
 from clover_rl.serving.routing.dispatcher import RequestOutcome
+from clover_rl.serving.worker.definition import ModelDefinition
 from tests.serving.endpoint.clients import ROWS, Code, code_of, in_thread, message, stub_on, triton_inputs
 from tests.serving.serving_kit import CLASSES, FEATURES, INPUTS, OUTPUTS, WEIGHTS, Plane, Serve
 
@@ -249,7 +250,7 @@ def test_a_client_that_goes_away_frees_its_place(serve: Serve) -> None:
     asyncio.run(run())
 
 
-def test_changing_instances_under_load_loses_nothing(serve: Serve, linear_model: Path) -> None:
+def test_changing_instances_under_load_loses_nothing(serve: Serve, linear_model: ModelDefinition) -> None:
     async def run() -> None:
         async with (
             serve(instances=2, hold_s=0.002) as plane,
@@ -278,7 +279,7 @@ def test_changing_instances_under_load_loses_nothing(serve: Serve, linear_model:
     asyncio.run(run())
 
 
-def test_health_checks_and_watches(serve: Serve, linear_model: Path) -> None:
+def test_health_checks_and_watches(serve: Serve, linear_model: ModelDefinition) -> None:
     async def run() -> None:
         async with serve(instances=0) as plane, grpc.aio.insecure_channel(plane.address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)

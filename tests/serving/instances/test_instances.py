@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -19,7 +18,6 @@ import pytest
 from clover_rl.cluster.application import TensorSpec
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.clock import RealClock
-from clover_rl.serving.instances.channel import Channel
 from clover_rl.serving.instances.pool import InstancePool, InstanceSpec, InstanceState
 from clover_rl.serving.routing.dispatcher import (
     CompletedRequest,
@@ -29,9 +27,10 @@ from clover_rl.serving.routing.dispatcher import (
     RequestOutcome,
 )
 from clover_rl.serving.routing.router import QueueFullError
-from clover_rl.serving.worker import messages
-from clover_rl.serving.worker.messages import Infer, MessageError, Result, Tensor
+from clover_rl.serving.worker.definition import ModelDefinition
+from clover_rl.serving.worker.messages import Tensor
 from clover_rl.serving.worker.tensors import decode_bytes, encode_bytes
+from tests.serving.processes import gone, until
 from tests.serving.serving_kit import FEATURES, INPUTS, OUTPUTS, QUICK, WEIGHTS
 
 ROW = np.linspace(-1.0, 2.0, FEATURES, dtype=np.float32).reshape(1, FEATURES)
@@ -40,12 +39,6 @@ REQUEST = (Tensor(ROW.shape, ROW.tobytes()),)
 
 def pool_of(dispatcher: Dispatcher) -> InstancePool:
     return InstancePool(dispatcher, inputs=INPUTS, outputs=OUTPUTS, settings=QUICK)
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def run_with_pool(body: Callable[[Dispatcher, InstancePool], Awaitable[None]]) -> None:
@@ -61,17 +54,7 @@ def run_with_pool(body: Callable[[Dispatcher, InstancePool], Awaitable[None]]) -
     asyncio.run(run())
 
 
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    # A dead process whose new parent has not reaped it yet is gone as well.
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-def test_answers_are_the_models_and_take_the_device_time(linear_model: Path) -> None:
+def test_answers_are_the_models_and_take_the_device_time(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         await pool.reconcile({"a": InstanceSpec("v", linear_model, 0.05, 0)})
         began = time.monotonic()
@@ -86,7 +69,7 @@ def test_answers_are_the_models_and_take_the_device_time(linear_model: Path) -> 
     run_with_pool(body)
 
 
-def test_text_and_integers_pass_through(text_model: Path) -> None:
+def test_text_and_integers_pass_through(text_model: ModelDefinition) -> None:
     async def run() -> None:
         dispatcher = Dispatcher(RealClock())
         pool = InstancePool(dispatcher, settings=QUICK)
@@ -105,7 +88,7 @@ def test_text_and_integers_pass_through(text_model: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_bad_input_fails_alone(linear_model: Path) -> None:
+def test_a_bad_input_fails_alone(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         await pool.reconcile({"a": InstanceSpec("v", linear_model, 0.0, 0)})
         with pytest.raises(InputError, match="cannot take this input"):
@@ -121,14 +104,14 @@ def test_a_model_that_cannot_be_loaded_is_an_error_without_its_path(tmp_path: Pa
 
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         with pytest.raises(ServingError, match="cannot load the model") as caught:
-            await pool.load("a", InstanceSpec("v", broken, 0.0, 0))
+            await pool.load("a", InstanceSpec("v", ModelDefinition.onnx(broken), 0.0, 0))
         assert str(tmp_path) not in str(caught.value)
         assert pool.status() == ()
 
     run_with_pool(body)
 
 
-def test_a_model_with_another_signature_is_refused(linear_model: Path) -> None:
+def test_a_model_with_another_signature_is_refused(linear_model: ModelDefinition) -> None:
     async def run() -> None:
         wanted = [TensorSpec("image", "FP32", (-1, FEATURES + 1))]
         pool = InstancePool(Dispatcher(RealClock()), inputs=wanted, settings=QUICK)
@@ -141,7 +124,7 @@ def test_a_model_with_another_signature_is_refused(linear_model: Path) -> None:
     asyncio.run(run())
 
 
-def test_reconcile_starts_stops_and_changes_only_what_differs(linear_model: Path) -> None:
+def test_reconcile_starts_stops_and_changes_only_what_differs(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         spec = InstanceSpec("v", linear_model, 0.0, 0)
         await pool.reconcile({"a": spec, "b": InstanceSpec("v", linear_model, 0.0, 1)})
@@ -160,7 +143,7 @@ def test_reconcile_starts_stops_and_changes_only_what_differs(linear_model: Path
     run_with_pool(body)
 
 
-def test_draining_finishes_the_request_and_gives_no_other(linear_model: Path) -> None:
+def test_draining_finishes_the_request_and_gives_no_other(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         await pool.reconcile({"a": InstanceSpec("v", linear_model, 0.2, 0)})
         first = asyncio.create_task(dispatcher.infer(REQUEST))
@@ -177,7 +160,7 @@ def test_draining_finishes_the_request_and_gives_no_other(linear_model: Path) ->
     run_with_pool(body)
 
 
-def test_a_dead_instance_is_replaced_and_its_request_served_elsewhere(linear_model: Path) -> None:
+def test_a_dead_instance_is_replaced_and_its_request_served_elsewhere(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         spec = InstanceSpec("v", linear_model, 0.3, 0)
         await pool.reconcile({"a": spec})  # first, so that it has been idle longest
@@ -196,7 +179,9 @@ def test_a_dead_instance_is_replaced_and_its_request_served_elsewhere(linear_mod
     run_with_pool(body)
 
 
-def test_a_request_that_kills_two_instances_is_lost_and_not_tried_again(linear_model: Path) -> None:
+def test_a_request_that_kills_two_instances_is_lost_and_not_tried_again(
+    linear_model: ModelDefinition,
+) -> None:
     completed: list[CompletedRequest] = []
 
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
@@ -218,7 +203,7 @@ def test_a_request_that_kills_two_instances_is_lost_and_not_tried_again(linear_m
     assert [request.outcome for request in completed] == [RequestOutcome.FAILED]
 
 
-def test_a_silent_instance_is_ended_and_replaced(linear_model: Path) -> None:
+def test_a_silent_instance_is_ended_and_replaced(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         await pool.reconcile({"a": InstanceSpec("v", linear_model, 0.0, 0)})
         pid = pool.status()[0].pid
@@ -230,7 +215,7 @@ def test_a_silent_instance_is_ended_and_replaced(linear_model: Path) -> None:
     run_with_pool(body)
 
 
-def test_stopping_an_instance_while_it_starts_leaves_no_process(linear_model: Path) -> None:
+def test_stopping_an_instance_while_it_starts_leaves_no_process(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         loading = asyncio.create_task(pool.load("a", InstanceSpec("v", linear_model, 0.0, 0)))
         await until(lambda: bool(pool.status()) and pool.status()[0].pid is not None)
@@ -245,7 +230,7 @@ def test_stopping_an_instance_while_it_starts_leaves_no_process(linear_model: Pa
     run_with_pool(body)
 
 
-def test_deadline_and_cancellation_leave_queue_and_instance_in_order(linear_model: Path) -> None:
+def test_deadline_and_cancellation_leave_queue_and_instance_in_order(linear_model: ModelDefinition) -> None:
     completed: list[CompletedRequest] = []
 
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
@@ -276,7 +261,7 @@ def test_deadline_and_cancellation_leave_queue_and_instance_in_order(linear_mode
     ]
 
 
-def test_a_full_queue_refuses(linear_model: Path) -> None:
+def test_a_full_queue_refuses(linear_model: ModelDefinition) -> None:
     async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
         dispatcher.router.capacity = 1
         waiting = asyncio.create_task(dispatcher.infer(REQUEST))
@@ -290,7 +275,7 @@ def test_a_full_queue_refuses(linear_model: Path) -> None:
 
 
 @pytest.mark.parametrize("tie", ["socket and parent", "parent only"])
-def test_no_instance_outlives_a_server_that_is_killed(linear_model: Path, tie: str) -> None:
+def test_no_instance_outlives_a_server_that_is_killed(linear_model: ModelDefinition, tie: str) -> None:
     server = textwrap.dedent(
         """
         import asyncio, os, sys
@@ -298,12 +283,13 @@ def test_no_instance_outlives_a_server_that_is_killed(linear_model: Path, tie: s
         from clover_rl.serving.clock import RealClock
         from clover_rl.serving.routing.dispatcher import Dispatcher
         from clover_rl.serving.instances.pool import InstancePool, InstanceSpec
+        from clover_rl.serving.worker.definition import ModelDefinition, ModelKind
         from clover_rl.serving.worker.messages import Tensor
 
         async def main():
             dispatcher = Dispatcher(RealClock())
             pool = InstancePool(dispatcher)
-            await pool.reconcile({"a": InstanceSpec("v", Path(sys.argv[1]), 60.0, 0)})
+            await pool.reconcile({"a": InstanceSpec("v", ModelDefinition.onnx(Path(sys.argv[1])), 60.0, 0)})
             busy = asyncio.create_task(dispatcher.infer((Tensor((1, 6), bytes(24)),)))
             await asyncio.sleep(0.05)
             channel = pool._entries["a"].instance._channel
@@ -321,7 +307,7 @@ def test_no_instance_outlives_a_server_that_is_killed(linear_model: Path, tie: s
         """
     )
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", server, str(linear_model), tie],
+        [sys.executable, "-W", "ignore", "-c", server, str(linear_model.file), tie],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -335,58 +321,3 @@ def test_no_instance_outlives_a_server_that_is_killed(linear_model: Path, tie: s
             time.sleep(0.01)
         assert gone(pid)
         os.killpg(process.pid, signal.SIGKILL)  # the sleeper it left behind
-
-
-def test_large_and_small_messages_cross_a_channel_whole() -> None:
-    rng = np.random.default_rng(3)
-    blocks = [rng.bytes(size) for size in (0, 1, 65_500, 65_536, 70_000, 3_000_000, 17)]
-
-    async def run() -> None:
-        ours, theirs = socket.socketpair()
-        received: list[messages.Message] = []
-        closed = asyncio.Event()
-        left = Channel(ours, received.append, closed.set)
-        right = Channel(theirs, received.append, closed.set)
-        for number, block in enumerate(blocks, start=1):
-            left.send(Infer(number, 5, 6, [Tensor((1, len(block)), block), Tensor((), b"abcd")]))
-        await until(lambda: len(received) == len(blocks))
-        assert [bytes(m.tensors[0].data) for m in received if isinstance(m, Infer)] == blocks
-        right.close()
-        await asyncio.wait_for(closed.wait(), 5)
-        assert left.closed
-        left.send(messages.Stop())
-
-    asyncio.run(run())
-
-
-def test_every_message_survives_its_frame() -> None:
-    spec = TensorSpec("x", "FP32", (-1, 2))
-    sent = [
-        messages.Hello("model.onnx", 2, 1),
-        messages.Ready(7, (spec,), (spec, spec), 0.5, 0.001),
-        messages.Failure(3, True, "no"),
-        messages.Ping(5),
-        messages.Pong(5),
-        messages.Stop(),
-    ]
-    assert [messages.decode(b"".join(map(bytes, message.frames()))) for message in sent] == sent
-    result = messages.decode(b"".join(map(bytes, Result(1, 2, 3, 4, [Tensor((2,), b"ab")]).frames())))
-    assert isinstance(result, Result)
-    assert bytes(result.tensors[0].data) == b"ab"
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        b"\0\0\0\0\x63\0\0\0",
-        b"\x01\0\0\0\x06\0\0\0x",
-        b"".join(map(bytes, Infer(1, 0, 0, [Tensor((2,), b"ab")]).frames()))[:-1],
-        b"".join(map(bytes, Infer(1, 0, 0, [Tensor((2,), b"ab")]).frames())) + b"x",
-    ],
-    ids=["unknown kind", "short body", "cut tensor", "too long"],
-)
-def test_frames_that_break_the_contract_are_refused(frame: bytes) -> None:
-    with pytest.raises(MessageError):
-        messages.decode(frame)
-    with pytest.raises(MessageError, match="announced"):
-        messages.frame_size(b"\xff" * 8)
