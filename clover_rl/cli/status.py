@@ -37,7 +37,10 @@ def status(
         f"configuration  {found.configuration}",
     ]
     if found.transition_running:
-        lines.append(f"on its way to  {found.target}")
+        steps = f"{found.transition.steps_done} of {found.transition.steps} steps done"
+        lines.append(f"on its way to  {found.target} ({steps})")
+    elif found.transition.outcome in ("rolled_back", "degraded"):
+        lines.append(f"last change    {found.transition.outcome}: wanted {found.transition.target}")
     if found.intervals:
         saved = 1.0 - last.carbon_g / last.base_carbon_g if last.base_carbon_g else None
         lines += [

@@ -11,6 +11,7 @@ import grpc
 
 from clover_rl.errors import BundleError, CloverError, InputError
 from clover_rl.serving.control.control_thread import InCharge
+from clover_rl.serving.control.transition_record import TransitionRecord
 from clover_rl.serving.endpoint.dataplane import listen
 from clover_rl.serving.endpoint.health import enable_reflection
 from clover_rl.serving.endpoint.repository import RepositoryService
@@ -83,6 +84,8 @@ class ControlPlane(rpc.ControlServiceServicer):
                 for item in runtime.pool.status()
             ],
         )
+        if reconciler.record is not None:
+            response.transition.CopyFrom(_transition(reconciler.record, runtime.clock.now()))
         if control is None:
             return response
         charge, guard = control.upcoming, control.guard
@@ -159,6 +162,21 @@ def _activation(chosen: InCharge, before: InCharge) -> pb.ActivationResponse:
         response.parity_vectors = len(margins)
         response.near_ties = int((margins <= bundle.parity.tolerance()).sum())
     return response
+
+
+def _transition(record: TransitionRecord, now_s: float) -> pb.Transition:
+    ended = now_s if record.ended_s is None else record.ended_s
+    return pb.Transition(
+        number=record.number,
+        source=str(record.source),
+        target=str(record.target),
+        steps=record.steps,
+        steps_done=record.steps_done,
+        tries=record.tries,
+        outcome="" if record.outcome is None else record.outcome.value,
+        trouble=record.trouble or "",
+        seconds=ended - record.began_s,
+    )
 
 
 def _interval(row: dict[str, Any]) -> pb.Interval:

@@ -17,7 +17,7 @@ from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.planner import plan_transition
 from clover_rl.control.controller import Controller
 from clover_rl.control.guard import Guarded
-from clover_rl.control.ledger import Activation, Ledger
+from clover_rl.control.ledger import Activation, Ledger, Transition
 from clover_rl.control.loop import ControlLoop
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import ServingError
@@ -29,6 +29,7 @@ from clover_rl.serving.control.energy import EnergyBook
 from clover_rl.serving.control.live_cluster import LiveCluster
 from clover_rl.serving.control.models import model_definitions
 from clover_rl.serving.control.reconciler import Reconciler
+from clover_rl.serving.control.transition_record import TransitionRecord
 from clover_rl.serving.endpoint.dataplane import DataPlane, DataPlaneSettings
 from clover_rl.serving.endpoint.metrics import Metrics, MetricsExporter
 from clover_rl.serving.endpoint.served_model import ServedModel
@@ -109,6 +110,8 @@ class Runtime:
             model.gpus,
             on_state=lambda _, powered: self.energy.powered(powered, self.clock.now()),
             hold=True,
+            clock=self.clock,
+            on_record=self._record,
         )
         self.metrics = Metrics(self.dispatcher, self.pool)
         self.exporter = MetricsExporter(self.metrics.registry)
@@ -205,6 +208,23 @@ class Runtime:
         await self.exporter.stop()
         await self.pool.close()
         self.ledger.close()
+
+    def _record(self, record: TransitionRecord) -> None:
+        """Keep what became of a transition; one that begins is written first, so a kill leaves its trace."""
+        ended = record.ended_s
+        self.ledger.transition(
+            Transition(
+                number=record.number,
+                began_s=record.began_s - self.began,
+                ended_s=None if ended is None else ended - self.began,
+                source=str(record.source),
+                target=str(record.target),
+                reached=None if record.reached is None else str(record.reached),
+                outcome=None if record.outcome is None else record.outcome.value,
+                tries=record.tries,
+                trouble=record.trouble,
+            )
+        )
 
     # --- who is in charge
 

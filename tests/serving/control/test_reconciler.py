@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,12 +14,16 @@ from hypothesis import strategies as st
 
 from clover_rl.cluster.choices import base_configuration, co2opt_configuration, homogeneous_catalogue
 from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.cluster.geometry import Placement
 from clover_rl.cluster.planner import plan_transition
 from clover_rl.cluster.profile import Profile, TransitionTimes
 from clover_rl.cluster.profile_file import load_profile
 from clover_rl.errors import ServingError
+from clover_rl.serving.clock import RealClock
 from clover_rl.serving.control.energy import EnergyBook
 from clover_rl.serving.control.reconciler import Reconciler
+from clover_rl.serving.control.transition_record import TransitionOutcome
+from clover_rl.serving.partition.base import Slice
 from clover_rl.serving.partition.emulated import EmulatedPartition
 from clover_rl.serving.worker.definition import ModelDefinition
 from clover_rl.serving.worker.spec import InstanceSpec
@@ -37,10 +42,39 @@ PROFILE = quick(load_profile("emulated-digits"))
 CATALOGUE = homogeneous_catalogue(PROFILE, GPUS)
 
 
+class Fault:
+    """Lets some of the operations fail that change anything, by their number."""
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self.numbers, self.count = set(numbers), 0
+
+    def check(self, what: str) -> None:
+        self.count += 1
+        if self.count - 1 in self.numbers:
+            raise ServingError(f"{what} does not work this time")
+
+
+class FaultyPartition(EmulatedPartition):
+    """An emulated partition with faults, before or after the work is done."""
+
+    fault: Fault
+
+    async def create(self, gpu: int, placement: Placement) -> Slice:
+        self.fault.check("create")
+        made = await super().create(gpu, placement)
+        self.fault.check("create, when it was done,")
+        return made
+
+    async def destroy(self, target: Slice) -> None:
+        self.fault.check("destroy")
+        await super().destroy(target)
+
+
 @dataclass
 class FakePool:
     """Books of instances; loading takes a turn of the loop, and may fail."""
 
+    fault: Fault = field(default_factory=Fault)
     failing: set[str] = field(default_factory=set)
     loaded: dict[str, InstanceSpec] = field(default_factory=dict)
     admitted: set[str] = field(default_factory=set)
@@ -50,6 +84,7 @@ class FakePool:
         await asyncio.sleep(0)
         if key in self.loaded:
             raise ServingError("exists already", where=key)
+        self.fault.check("load")
         if key in self.failing:
             raise ServingError("cannot be started", where=key)
         self.loaded[key] = spec
@@ -73,7 +108,9 @@ class FakePool:
 class Rig:
     def __init__(self, pool: FakePool | None = None) -> None:
         self.pool = pool or FakePool()
-        self.partition = EmulatedPartition(GPUS, PROFILE.gpu, PROFILE.times, time_factor=0.0)
+        self.partition = FaultyPartition(GPUS, PROFILE.gpu, PROFILE.times, time_factor=0.0)
+        self.partition.fault = self.pool.fault
+        self.records: list[tuple[int, TransitionOutcome | None]] = []
         self.states: list[tuple[ClusterConfiguration, tuple[bool, ...]]] = []
         models = {name: ModelDefinition.onnx(Path(f"{name}.onnx")) for name in PROFILE.application.variants}
         self.reconciler = Reconciler(
@@ -84,6 +121,8 @@ class Rig:
             GPUS,
             on_state=lambda configuration, powered: self.states.append((configuration, powered)),
             hold=False,
+            clock=RealClock(),
+            on_record=lambda record: self.records.append((record.number, record.outcome)),
         )
 
     def go(self, target: ClusterConfiguration) -> None:
@@ -122,6 +161,71 @@ def test_targets_at_any_moment_end_in_the_last_one_with_nothing_left_over(
     asyncio.run(play())
 
 
+@settings(max_examples=150)
+@given(
+    st.integers(0, len(CATALOGUE) - 1),
+    st.integers(0, len(CATALOGUE) - 1),
+    st.sets(st.integers(0, 60), max_size=12),
+)
+def test_whatever_fails_a_transition_ends_in_a_valid_recorded_state(
+    first: int, second: int, faults: set[int]
+) -> None:
+    async def play() -> None:
+        rig = Rig()
+        rig.go(CATALOGUE[first])
+        await rig.check_settled(CATALOGUE[first])
+        source = rig.reconciler.actual
+        rig.pool.fault.numbers = {rig.pool.fault.count + number for number in faults}
+        rig.go(CATALOGUE[second])
+        await rig.reconciler.settled()
+        record = rig.reconciler.record
+        assert record is not None
+        actual = rig.reconciler.actual
+        assert not rig.reconciler.busy
+        assert record.outcome is not None
+        assert (record.reached, rig.reconciler.target) == (actual, actual)
+        match record.outcome:
+            case TransitionOutcome.COMPLETED:
+                assert actual.canonical == CATALOGUE[second].canonical
+            case TransitionOutcome.ROLLED_BACK:
+                assert actual.canonical == source.canonical
+                assert record.trouble is not None
+            case TransitionOutcome.DEGRADED:
+                assert record.trouble is not None
+            case other:
+                pytest.fail(f"ended as {other}")
+        for configuration, _ in rig.states:
+            configuration.check(PROFILE)
+        assert rig.pool.admitted == set(rig.pool.loaded) == {item.key for item in actual.instances}
+        told = [outcome for number, outcome in rig.records if number == record.number]
+        assert told == [None, record.outcome]
+        rig.pool.fault.numbers.clear()
+        rig.go(CATALOGUE[second])
+        await rig.check_settled(CATALOGUE[second])
+
+    asyncio.run(play())
+
+
+def test_a_target_that_comes_in_between_is_recorded_as_such_and_so_is_the_servers_end() -> None:
+    async def play() -> None:
+        rig = Rig()
+        rig.go(base_configuration(PROFILE, GPUS))
+        await asyncio.sleep(0)
+        rig.go(co2opt_configuration(PROFILE, GPUS))
+        await rig.reconciler.settled()
+        rig.go(base_configuration(PROFILE, GPUS))
+        await asyncio.sleep(0)
+        await rig.reconciler.close()
+        assert [outcome for _, outcome in rig.records if outcome is not None] == [
+            TransitionOutcome.SUPERSEDED,
+            TransitionOutcome.COMPLETED,
+            TransitionOutcome.INTERRUPTED,
+        ]
+        rig.reconciler.actual.check(PROFILE)
+
+    asyncio.run(play())
+
+
 def test_slices_that_stay_keep_their_instances() -> None:
     async def play() -> None:
         rig = Rig()
@@ -150,6 +254,7 @@ def test_a_load_that_fails_leaves_what_serves_serving_and_says_so() -> None:
         assert rig.reconciler.target == rig.reconciler.actual
         assert rig.reconciler.trouble is not None
         assert "load of 7g@0" in rig.reconciler.trouble
+        assert rig.records[-1][1] is TransitionOutcome.ROLLED_BACK
         rig.pool.failing.clear()
         rig.go(medium)
         await rig.check_settled(medium)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -205,6 +207,27 @@ def test_sigterm_under_load_answers_what_was_accepted_and_refuses_the_rest(
         (answered,) = ledger.execute("SELECT SUM(answered) FROM intervals").fetchone()
     ledger.close()
     assert answered == report.answered  # to the last one, the drain included
+
+
+def test_a_second_sigterm_ends_a_drain_that_cannot_end(scenario: Path, tmp_path: Path) -> None:
+    server = ServerProcess(scenario, tmp_path / "state", "--controller=base", "--grace-s=60")
+    workers = server.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)  # what it has is not answered any more
+    run = send(server.address, 1.0)
+    sender = threading.Thread(target=lambda: asyncio.run(run.run(1.0)))
+    sender.start()
+    deadline = time.monotonic() + 10.0
+    while run.report.sent < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    assert server.process.poll() is None, "it waits for what it accepted"
+    assert server.terminate(timeout=20.0) == 1, server.log.read_text()
+    sender.join()
+    assert run.report.sent == run.report.answered + run.report.failed
+    assert gone(workers)
 
 
 def test_a_killed_server_leaves_nobody_behind_and_its_successor_has_its_policy_and_ledger(
