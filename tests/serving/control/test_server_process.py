@@ -82,6 +82,18 @@ def test_the_example_client_infers_and_the_metadata_calls_answer(server: ServerP
     assert "variant large on gpu0/7g@0:large" in done.stdout
 
 
+def test_the_asyncio_example_infers_at_once_and_on_a_stream(server: ServerProcess) -> None:
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "examples" / "triton_asyncio.py"), "--url", server.address],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 digits recognised" in done.stdout
+    assert "8 answers on one stream, in order" in done.stdout
+
+
 def test_deploying_and_rolling_back_while_requests_flow_loses_nothing(
     server: ServerProcess, bundle: Path
 ) -> None:

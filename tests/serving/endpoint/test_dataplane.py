@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-import subprocess
-import sysconfig
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from queue import Queue
-from typing import Any
 
 import grpc
-import numpy as np
 import pytest
-import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.utils import InferenceServerException
 
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.endpoint.dataplane import SERVICE_NAME, DataPlaneSettings
@@ -26,100 +15,8 @@ from clover_rl.serving.instances.pool import InstanceSpec
 from clover_rl.serving.protocol import inference_pb2 as pb
 from clover_rl.serving.routing.dispatcher import RequestOutcome
 from clover_rl.serving.worker.definition import ModelDefinition
-from tests.serving.endpoint.clients import ROWS, Code, code_of, in_thread, message, stub_on, triton_inputs
-from tests.serving.serving_kit import CLASSES, FEATURES, INPUTS, OUTPUTS, WEIGHTS, Plane, Serve
-
-
-def test_tritonclient_finds_everything_it_asks_for(serve: Serve) -> None:
-    def body(client: triton.InferenceServerClient, plane: Plane) -> None:
-        assert client.is_server_live()
-        assert client.is_server_ready()
-        assert client.is_model_ready("linear")
-        assert client.is_model_ready("linear", "1")
-        assert not client.is_model_ready("other")
-        assert client.get_server_metadata().name == "clover-rl"
-        metadata = client.get_model_metadata("linear")
-        assert list(metadata.versions) == ["1"]
-        assert (metadata.inputs[0].name, metadata.inputs[0].datatype) == ("image", "FP32")
-        assert list(metadata.inputs[0].shape) == [-1, FEATURES]
-        assert list(metadata.outputs[0].shape) == [-1, CLASSES]
-        config = client.get_model_config("linear").config
-        assert (config.max_batch_size, list(config.input[0].dims)) == (4, [FEATURES])
-        assert config.input[0].data_type == pb.TYPE_FP32
-        index = client.get_model_repository_index()
-        assert [(model.name, model.state) for model in index.models] == [("linear", "READY")]
-        with pytest.raises(InferenceServerException, match="control port"):
-            client.load_model("linear")
-        with pytest.raises(InferenceServerException, match="control port"):
-            client.unload_model("linear")
-
-    in_thread(serve, body)
-
-
-def test_tritonclient_infers_and_learns_who_answered(serve: Serve) -> None:
-    def body(client: triton.InferenceServerClient, plane: Plane) -> None:
-        wanted = [triton.InferRequestedOutput("scores")]
-        result = client.infer("linear", triton_inputs(), outputs=wanted, request_id="r7", timeout=1_000_000)
-        np.testing.assert_allclose(result.as_numpy("scores"), ROWS @ WEIGHTS, rtol=1e-5, atol=1e-5)
-        response = result.get_response()
-        assert (response.id, response.model_version) == ("r7", "1")
-        parameters = response.parameters
-        assert parameters["variant"].string_param == "only"
-        assert parameters["instance"].string_param == "i0"
-        assert parameters["gco2_estimate"].double_param == 0.25
-        assert parameters["gco2_kind"].string_param == "modelled"
-        assert parameters["queue_ms"].double_param >= 0.0
-        assert 9.0 < parameters["compute_ms"].double_param < 60.0
-
-    in_thread(serve, body, hold_s=0.01)
-
-
-def test_statistics_reconcile(serve: Serve) -> None:
-    def body(client: triton.InferenceServerClient, plane: Plane) -> None:
-        for rows in (1, 2, 2):
-            client.infer("linear", triton_inputs(ROWS[:rows]))
-        with pytest.raises(InferenceServerException):
-            client.infer("linear", triton_inputs(np.zeros((1, FEATURES + 1), np.float32)))
-        (model,) = client.get_inference_statistics("linear").model_stats
-        times = model.inference_stats
-        assert (model.inference_count, model.execution_count) == (5, 3)
-        assert model.last_inference > 1_600_000_000_000
-        assert times.success.count == times.queue.count == 3
-        assert times.fail.count == 1
-        assert times.compute_input.count == times.compute_infer.count == times.compute_output.count == 3
-        parts = times.queue.ns + times.compute_input.ns + times.compute_infer.ns + times.compute_output.ns
-        assert 0 < parts <= times.success.ns
-        assert {batch.batch_size: batch.compute_infer.count for batch in model.batch_stats} == {1: 1, 2: 2}
-        assert len(client.get_inference_statistics().model_stats) == 1
-
-    in_thread(serve, body)
-
-
-def test_tritonclient_streams_in_order_and_an_error_leaves_the_stream_open(serve: Serve) -> None:
-    def body(client: triton.InferenceServerClient, plane: Plane) -> None:
-        answers: Queue[tuple[Any, Any]] = Queue()
-        client.start_stream(lambda result, error: answers.put((result, error)))
-        for number in range(6):
-            rows = np.full((1, FEATURES if number != 3 else FEATURES + 1), number, np.float32)
-            client.async_stream_infer(
-                "linear",
-                triton_inputs(rows),
-                request_id=str(number),
-                enable_empty_final_response=number == 5,
-            )
-        for number in range(6):
-            result, error = answers.get(timeout=5)
-            if number == 3:
-                assert "unexpected shape" in str(error)
-                continue
-            assert error is None
-            response = result.get_response()
-            assert response.id == str(number)
-            assert result.as_numpy("scores")[0, 0] == pytest.approx(number * WEIGHTS[:, 0].sum())
-            assert response.parameters["triton_final_response"].bool_param == (number == 5)
-        client.stop_stream()
-
-    in_thread(serve, body, instances=2)
+from tests.serving.endpoint.clients import Code, code_of, message, stub_on
+from tests.serving.serving_kit import INPUTS, OUTPUTS, Serve
 
 
 def test_a_message_over_the_limit_is_refused_and_the_server_stays_up(serve: Serve) -> None:
@@ -303,57 +200,6 @@ def test_health_checks_and_watches(serve: Serve, linear_model: ModelDefinition) 
             assert await watches[0].read() is grpc.aio.EOF
 
     asyncio.run(run())
-
-
-def test_grpcurl_infers_by_reflection_alone(serve: Serve) -> None:
-    grpcurl = Path(sysconfig.get_path("scripts")) / "grpcurl"
-    if not grpcurl.exists():
-        pytest.skip("grpcurl is not installed")
-
-    def ask(*arguments: str) -> str:
-        done = subprocess.run(
-            [str(grpcurl), "-plaintext", *arguments], capture_output=True, text=True, timeout=20
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    async def run() -> None:
-        async with serve() as plane:
-            listed = await asyncio.to_thread(ask, plane.address, "list")
-            assert {SERVICE_NAME, "grpc.health.v1.Health"} <= set(listed.split())
-            request = {
-                "model_name": "linear",
-                "inputs": [
-                    {
-                        "name": "image",
-                        "datatype": "FP32",
-                        "shape": [1, FEATURES],
-                        "contents": {"fp32_contents": [1.0] * FEATURES},
-                    }
-                ],
-            }
-            answer = await asyncio.to_thread(
-                ask, "-d", json.dumps(request), plane.address, f"{SERVICE_NAME}/ModelInfer"
-            )
-            assert json.loads(answer)["parameters"]["variant"] == {"string_param": "only"}
-
-    asyncio.run(run())
-
-
-def test_sync_clients_in_threads_all_get_their_own_answer(serve: Serve) -> None:
-    def body(client: triton.InferenceServerClient, plane: Plane) -> None:
-        barrier = threading.Barrier(4)
-
-        def ask(seed: int) -> bool:
-            barrier.wait(5)
-            rows = np.random.default_rng(seed).normal(size=(1, FEATURES)).astype(np.float32)
-            scores = [client.infer("linear", triton_inputs(rows)).as_numpy("scores") for _ in range(20)]
-            return all(np.allclose(answer, rows @ WEIGHTS, atol=1e-4) for answer in scores)
-
-        with ThreadPoolExecutor(4) as threads:
-            assert all(threads.map(ask, range(4)))
-
-    in_thread(serve, body, instances=2)
 
 
 def test_observed_times_are_in_order(serve: Serve) -> None:

@@ -141,6 +141,105 @@ def test_keeps_the_rule_while_instances_come_and_go(events: list[tuple[str, int]
     assert {r: (key, replay.started[r]) for r, key in replay.served.items()} == expected
 
 
+class Naive:
+    """The rule in its plainest form: lists, searched from end to end at every event."""
+
+    def __init__(self, service_s: dict[str, float]) -> None:
+        self.service_s = service_s
+        self.now = 0.0
+        self.free: dict[str, tuple[float, int]] = {}
+        self.busy: dict[str, tuple[float, int]] = {}
+        self.waiting: list[int] = []
+        self.started: list[tuple[int, str, float]] = []
+
+    def settle(self) -> None:
+        while self.waiting and self.free:
+            key = min(self.free, key=lambda key: self.free[key])
+            request = min(self.waiting)
+            self.waiting.remove(request)
+            del self.free[key]
+            self.busy[key] = (self.now + self.service_s[key], request)
+            self.started.append((request, key, self.now))
+
+    def run_until(self, until_s: float) -> None:
+        while self.busy and min(at for at, _ in self.busy.values()) <= until_s:
+            self.now = min(at for at, _ in self.busy.values())
+            for key in [key for key, (at, _) in self.busy.items() if at == self.now]:
+                del self.busy[key]
+                self.free[key] = (self.now, int(key[1:]))
+            self.settle()
+        self.now = until_s
+
+    def die(self, key: str) -> None:
+        self.free.pop(key, None)
+        if key in self.busy:
+            self.waiting.append(self.busy.pop(key)[1])
+            self.settle()
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["arrive", "arrive", "burst", "add", "die", "swap"]), st.integers(0, 5)),
+        min_size=1,
+        max_size=150,
+    ),
+    st.integers(1, 4),
+)
+def test_keeps_the_rule_through_bursts_deaths_and_swaps(events: list[tuple[str, int]], service: int) -> None:
+    """A request whose instance dies starts again before all that never started."""
+    times = {f"i{n}": float(service + n % 3) for n in range(400)}
+    replay, naive = Replay(times), Naive(times)
+    starts: list[tuple[int, str, float]] = []
+    keep, requests, added, alive, now = replay.carry_out, 0, 0, [], 0.0
+
+    def carry_out(assignments: list[Assignment[int]]) -> None:
+        starts.extend((ticket.payload, key, replay.clock.now()) for ticket, key in assignments)
+        keep(assignments)
+
+    replay.carry_out = carry_out  # type: ignore[method-assign]
+
+    def add() -> None:
+        nonlocal added
+        key = f"i{added}"
+        replay.carry_out(replay.router.add_instance(key, added))
+        naive.free[key] = (naive.now, added)
+        naive.settle()
+        alive.append(key)
+        added += 1
+
+    def die(key: str) -> None:
+        alive.remove(key)
+        replay.finishing = [entry for entry in replay.finishing if entry[1] != key]
+        heapq.heapify(replay.finishing)
+        lost = replay.router.remove_instance(key)
+        if lost is not None:
+            replay.carry_out(replay.router.requeue(lost))
+        naive.die(key)
+
+    for kind, gap in events:
+        now += gap
+        replay.run_until(now)
+        naive.run_until(now)
+        match kind:
+            case "arrive" | "burst":
+                for _ in range(1 if kind == "arrive" else 7):
+                    replay.carry_out(replay.router.submit(requests)[1])
+                    naive.waiting.append(requests)
+                    naive.settle()
+                    requests += 1
+            case "add":
+                add()
+            case "die" if alive:
+                die(alive[gap % len(alive)])
+            case "swap" if alive:
+                add()
+                die(alive[0])
+    replay.run_until(float("inf"))
+    naive.run_until(float("inf"))
+    assert starts == naive.started
+
+
 def test_a_new_instance_counts_as_free_since_it_became_ready() -> None:
     clock = ManualClock(10.0)
     router: Router[str] = Router(clock)
