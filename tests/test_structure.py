@@ -27,7 +27,7 @@ ROOMS = (
 """From the ground up; a room imports from its own floor and from those before it."""
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 SERVING_ROOMS = (
-    ("clock", "protocol", "clients", "partition"),
+    ("clock", "logs", "protocol", "clients", "partition"),
     ("worker",),
     ("routing",),
     ("instances",),

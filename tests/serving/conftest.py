@@ -63,6 +63,7 @@ def serve(linear_model: ModelDefinition) -> Serve:
         capacity: int = 1024,
         max_batch_size: int = 4,
         settings: DataPlaneSettings | None = None,
+        prefix: str = "i",
     ) -> AsyncIterator[Plane]:
         dispatcher = Dispatcher(RealClock(), capacity=capacity)
         completed: list[CompletedRequest] = []
@@ -77,7 +78,7 @@ def serve(linear_model: ModelDefinition) -> Serve:
         port = await endpoint.start("127.0.0.1:0")
         try:
             await pool.reconcile(
-                {f"i{n}": InstanceSpec("only", linear_model, hold_s, n) for n in range(instances)}
+                {f"{prefix}{n}": InstanceSpec("only", linear_model, hold_s, n) for n in range(instances)}
             )
             yield Plane(f"127.0.0.1:{port}", dispatcher, pool, endpoint, completed)
         finally:

@@ -31,7 +31,7 @@ from clover_rl.serving.control.models import model_definitions
 from clover_rl.serving.control.reconciler import Reconciler
 from clover_rl.serving.control.transition_record import TransitionRecord
 from clover_rl.serving.endpoint.dataplane import DataPlane, DataPlaneSettings
-from clover_rl.serving.endpoint.metrics import Metrics, MetricsExporter
+from clover_rl.serving.endpoint.metrics import Metrics, MetricsExporter, slice_of
 from clover_rl.serving.endpoint.served_model import ServedModel
 from clover_rl.serving.instances.pool import InstancePool
 from clover_rl.serving.partition.emulated import EmulatedPartition
@@ -59,6 +59,7 @@ class ServerSettings:
         port, control_port, metrics_port: 0 takes any free one.
         grace_s: how long a stop waits for accepted requests.
         seed: of whatever is random in controllers.
+        queue: most requests that may wait.
         data_plane: of the endpoint.
     """
 
@@ -73,6 +74,7 @@ class ServerSettings:
     metrics_port: int = 8003
     grace_s: float = 30.0
     seed: int = 0
+    queue: int = 1024
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
 
 
@@ -99,7 +101,9 @@ class Runtime:
         intervals = self.ledger.recent_intervals()
         self.began = self.clock.now() - (intervals[-1].end if intervals else 0.0)
         application = profile.application
-        self.dispatcher = Dispatcher(self.clock, attempts=2 if application.idempotent else 1)
+        self.dispatcher = Dispatcher(
+            self.clock, capacity=settings.queue, attempts=2 if application.idempotent else 1
+        )
         self.pool = InstancePool(self.dispatcher, inputs=application.inputs, outputs=application.outputs)
         self.energy = EnergyBook(model.physics, model.gpus, self.clock.now())
         self.reconciler = Reconciler(
@@ -113,7 +117,7 @@ class Runtime:
             clock=self.clock,
             on_record=self._record,
         )
-        self.metrics = Metrics(self.dispatcher, self.pool)
+        self.metrics = Metrics(self.dispatcher, self.pool, estimate=self._estimate)
         self.exporter = MetricsExporter(self.metrics.registry)
         self.data_plane = DataPlane(
             ServedModel.of(application),
@@ -123,6 +127,7 @@ class Runtime:
         )
         self.control_plane = ControlPlane(self)
         self._intervals = intervals
+        self._energies: dict[tuple[str, str], float] = {}
         self._history: list[InCharge] = []
         self.control: ControlThread | None = None
         self.ports: dict[str, int] = {}
@@ -323,15 +328,24 @@ class Runtime:
 
     # --- estimates
 
+    def _energy_of(self, variant: str, instance: str) -> float:
+        """J of one request: above idle, and its slice's share of idle power while it ran."""
+        found = self._energies.get((variant, instance))
+        if found is None:
+            profile = self.model.profile
+            name = slice_of(instance)
+            share = profile.gpu.slice_type(name).compute / 7.0
+            idle_j = profile.power.idle_w * share * profile.service_s[variant][name]
+            found = self._energies[variant, instance] = profile.energy_j[variant][name] + idle_j
+        return found
+
+    def _estimate(self, variant: str, instance: str) -> tuple[float, float, str]:
+        """Energy, J, and carbon, gCO2, of one answer; both modelled."""
+        energy_j = self._energy_of(variant, instance)
+        return energy_j, energy_j / JOULES_PER_KWH * self.scenario.pue * self.intensity, "modelled"
+
     def _carbon_of(self, variant: str, instance: str) -> tuple[float, str]:
-        """gCO2 of one request: its energy above idle, and its slice's share of idle power while it ran."""
-        profile = self.model.profile
-        name = instance.split("/")[1].split("@")[0]
-        slice_type = profile.gpu.slice_type(name)
-        idle_j = profile.power.idle_w * slice_type.compute / 7.0 * profile.service_s[variant][name]
-        energy_j = profile.energy_j[variant][name] + idle_j
-        intensity = self.intensity
-        return energy_j / JOULES_PER_KWH * self.scenario.pue * intensity, "modelled"
+        return self._estimate(variant, instance)[1:]
 
     @property
     def intensity(self) -> float:

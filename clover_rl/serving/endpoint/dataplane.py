@@ -17,6 +17,7 @@ from clover_rl import __version__
 from clover_rl.errors import CloverError, InputError, ServingError
 from clover_rl.serving.endpoint.health import HealthService, enable_reflection
 from clover_rl.serving.endpoint.repository import repository_index
+from clover_rl.serving.endpoint.request_log import RequestLog
 from clover_rl.serving.endpoint.request_reader import RequestReader, parse
 from clover_rl.serving.endpoint.response_writer import FINAL_RESPONSE, ResponseWriter, length
 from clover_rl.serving.endpoint.served_model import ServedModel, UnknownModelError
@@ -61,11 +62,13 @@ class DataPlaneSettings:
         max_message_bytes: largest message in either direction; larger ones are RESOURCE_EXHAUSTED.
         full_is_unavailable: answer UNAVAILABLE when the queue is full, as Triton does.
         stream_window: requests of one stream that may be open at once; the stream is not read further then.
+        log_answers: log every answered request, not only those that failed.
     """
 
     max_message_bytes: int = 64 << 20
     full_is_unavailable: bool = False
     stream_window: int = 64
+    log_answers: bool = False
 
 
 class DataPlane:
@@ -94,6 +97,7 @@ class DataPlane:
         self._dispatcher = dispatcher
         self._settings = settings or DataPlaneSettings()
         self._carbon = carbon
+        self._log = RequestLog(answers=self._settings.log_answers)
         self._health = HealthService([SERVICE_NAME, model.name])
         self._metadata = model.metadata()
         self._config = model.config()
@@ -216,12 +220,11 @@ class DataPlane:
         dispatcher = self._dispatcher
         try:
             if dispatcher.draining or not dispatcher.loaded:
-                dispatcher.refuse(RequestOutcome.REJECTED)
                 raise dispatcher.refusal()
             try:
                 parsed = self._reader.read(data)
             except CloverError:
-                dispatcher.refuse(RequestOutcome.INVALID)
+                dispatcher.refuse(RequestOutcome.INVALID, "invalid")
                 raise
             # gRPC itself ends a call at its own deadline; only the request's `timeout` needs a timer here.
             deadline_s = None
@@ -234,12 +237,20 @@ class DataPlane:
                 enforce=parsed.timeout_s is not None,
                 size_bytes=parsed.size_bytes,
             )
-        except BaseException:
-            self.statistics.failure(time.monotonic_ns() - began_ns)
+        except BaseException as error:
+            took_ns = time.monotonic_ns() - began_ns
+            self.statistics.failure(took_ns)
+            if isinstance(error, Exception):
+                code, sentence = self._status(error)
+                _surprise(error)
+                self._log.failed(_id_of(data), code.name, sentence, took_ns / 1e9)
             raise
         carbon = self._carbon(answer.variant, answer.instance) if self._carbon else None
         response = self._writer.write(parsed.id, answer, parsed.wanted, carbon)
-        self.statistics.answered(answer, parsed.rows, time.monotonic_ns() - began_ns)
+        took_ns = time.monotonic_ns() - began_ns
+        self.statistics.answered(answer, parsed.rows, took_ns)
+        if self._log.answers:
+            self._log.answered(parsed.id.decode(), answer, took_ns / 1e9)
         return response + FINAL_RESPONSE if on_stream and parsed.final_flag else response
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], context: _Context) -> None:
@@ -313,6 +324,7 @@ class DataPlane:
             try:
                 return await method(parse(request_class(), data))
             except Exception as error:
+                _surprise(error)
                 await context.abort(*self._status(error))
                 raise
 
@@ -338,8 +350,21 @@ class DataPlane:
             case ServingError():
                 return grpc.StatusCode.INTERNAL, error.what
             case _:
-                _LOG.exception("a request failed unexpectedly", exc_info=error)
                 return grpc.StatusCode.INTERNAL, "the server failed; its log says why"
+
+
+def _surprise(error: Exception) -> None:
+    """Log what should not have happened in full; clients are not told."""
+    if not isinstance(error, CloverError):
+        _LOG.error("a request failed unexpectedly", exc_info=error)
+
+
+def _id_of(data: bytes) -> str:
+    """The id that a request bears, as far as it can be read."""
+    request = pb.ModelInferRequest()
+    with contextlib.suppress(InputError):
+        parse(request, data)
+    return request.id
 
 
 def _of_failed(data: bytes) -> bytes:

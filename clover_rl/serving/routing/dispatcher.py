@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -73,6 +73,7 @@ class CompletedRequest(NamedTuple):
         started_s: when an instance took it (the last one, if it was tried twice); None when it never started.
         finished_s: when it left, s. An instance may still be busy with one that was given up.
         outcome: how it ended.
+        reason: why it was not answered, in a word or two of a fixed list; empty when it was.
     """
 
     variant: str | None
@@ -81,6 +82,7 @@ class CompletedRequest(NamedTuple):
     started_s: float | None
     finished_s: float
     outcome: RequestOutcome
+    reason: str = ""
 
 
 class Instance(Protocol):
@@ -265,14 +267,13 @@ class Dispatcher:
             ServingError: the instance failed.
         """
         if self.draining or not self.loaded:
-            self.refuse(RequestOutcome.REJECTED)
             raise self.refusal()
         loop = asyncio.get_running_loop()
         job = _Job(tensors, loop.create_future())
         try:
             ticket, started = self.router.submit(job, deadline_s=deadline_s, size_bytes=size_bytes)
         except QueueFullError:
-            self.refuse(RequestOutcome.REJECTED)
+            self.refuse(RequestOutcome.REJECTED, "queue_full")
             raise
         self.arrived += 1
         self._open += 1
@@ -286,7 +287,10 @@ class Dispatcher:
             if not job.future.cancelled():
                 raise  # it was answered, and accounted for, just before
             late = deadline_s is not None and self.clock.now() > deadline_s - _CANCEL_SLACK_S
-            self._give_up(ticket, RequestOutcome.TIMED_OUT if late else RequestOutcome.CANCELLED)
+            if late:
+                self._give_up(ticket, RequestOutcome.TIMED_OUT, "deadline")
+            else:
+                self._give_up(ticket, RequestOutcome.CANCELLED, "cancelled")
             raise
         finally:
             if timer is not None:
@@ -295,11 +299,11 @@ class Dispatcher:
             if not self._open:
                 self._release(self._empty_waiters)
 
-    def refuse(self, outcome: RequestOutcome) -> None:
+    def refuse(self, outcome: RequestOutcome, reason: str) -> None:
         """Count a request that the endpoint refused before it got here, and tell the observers."""
         now = self.clock.now()
         self.arrived += 1
-        self._tell(CompletedRequest(None, None, now, None, now, outcome))
+        self._tell(CompletedRequest(None, None, now, None, now, outcome, reason))
 
     async def empty(self) -> None:
         """Wait until every accepted request is answered."""
@@ -309,7 +313,8 @@ class Dispatcher:
             await waiter
 
     def refusal(self) -> ServingError:
-        """What a request is told that is not accepted at present."""
+        """Count a request that is not accepted at present; what it is told."""
+        self.refuse(RequestOutcome.REJECTED, "draining" if self.draining else "unloaded")
         if self.draining:
             return DrainingError("the server is stopping and takes no new requests")
         return UnloadedError("the model is unloaded and has no available versions")
@@ -328,7 +333,11 @@ class Dispatcher:
         """Answer everything that waits as lost: nothing will come to serve it."""
         for ticket in list(self.router.waiting()):
             self.router.withdraw(ticket)
-            self._fail(ticket, InstanceLostError(reason), RequestOutcome.FAILED)
+            self._fail(ticket, InstanceLostError(reason), RequestOutcome.FAILED, "instance_lost")
+
+    def in_flight(self) -> Iterator[Instance]:
+        """The instances that have a request now."""
+        return (self._instances[key] for key in self.router.busy() if key in self._instances)
 
     # --- inside
 
@@ -389,28 +398,30 @@ class Dispatcher:
             self._carry_out(self.router.requeue(ticket))
         else:
             reason = f"the instance died, and {ticket.attempts} instances were tried"
-            self._fail(ticket, InstanceLostError(reason), RequestOutcome.FAILED)
+            self._fail(ticket, InstanceLostError(reason), RequestOutcome.FAILED, "instance_lost")
 
     def _too_late(self, ticket: Ticket[_Job]) -> None:
         if not ticket.payload.future.done():
-            self._give_up(ticket, RequestOutcome.TIMED_OUT)
+            self._give_up(ticket, RequestOutcome.TIMED_OUT, "deadline")
             ticket.payload.future.set_exception(DeadlineError("the request timed out before it was answered"))
 
-    def _give_up(self, ticket: Ticket[_Job], outcome: RequestOutcome) -> None:
+    def _give_up(self, ticket: Ticket[_Job], outcome: RequestOutcome, reason: str) -> None:
         self.router.withdraw(ticket)
         self.router.expire()  # those it names have timers or callers of their own
-        self._account(ticket, outcome)
+        self._account(ticket, outcome, reason)
 
-    def _fail(self, ticket: Ticket[_Job], error: Exception, outcome: RequestOutcome) -> None:
+    def _fail(self, ticket: Ticket[_Job], error: Exception, outcome: RequestOutcome, reason: str) -> None:
         if not ticket.payload.future.done():
-            self._account(ticket, outcome)
+            self._account(ticket, outcome, reason)
             ticket.payload.future.set_exception(error)
 
-    def _account(self, ticket: Ticket[_Job], outcome: RequestOutcome) -> None:
+    def _account(self, ticket: Ticket[_Job], outcome: RequestOutcome, reason: str) -> None:
         started = ticket.started_s if ticket.attempts else None
         variant = ticket.payload.variant
         now = self.clock.now()
-        self._tell(CompletedRequest(variant, ticket.instance, ticket.arrived_s, started, now, outcome))
+        self._tell(
+            CompletedRequest(variant, ticket.instance, ticket.arrived_s, started, now, outcome, reason)
+        )
 
     def _tell(self, request: CompletedRequest) -> None:
         for observer in self._observers:
@@ -433,7 +444,7 @@ class Dispatcher:
         waiters.clear()
 
 
-def _failure(failure: Failure) -> tuple[Exception, RequestOutcome]:
+def _failure(failure: Failure) -> tuple[Exception, RequestOutcome, str]:
     if failure.bad_input:
-        return InputError(failure.reason), RequestOutcome.INVALID
-    return ServingError(failure.reason), RequestOutcome.FAILED
+        return InputError(failure.reason), RequestOutcome.INVALID, "invalid"
+    return ServingError(failure.reason), RequestOutcome.FAILED, "model_failed"

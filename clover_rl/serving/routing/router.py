@@ -323,6 +323,10 @@ class Router(Generic[Payload]):
         """Requests that an instance has."""
         return sum(seat.serving is not None for seat in self._seats.values())
 
+    def busy(self) -> Iterable[str]:
+        """Keys of the instances that have a request."""
+        return (key for key, seat in self._seats.items() if seat.serving is not None)
+
     def oldest_waiting_s(self) -> float:
         """Age of the request that has waited longest, s; 0 when none waits."""
         if self._again:
