@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clover_rl.cluster.histogram import Histogram
-from clover_rl.errors import MissingExtraError, ServingError
+from clover_rl.errors import InputError, MissingExtraError, ServingError
+from clover_rl.serving.clients.arrivals import poisson_arrivals
 
 __all__ = ["LoadReport", "LoadRun"]
-
-LOOK_AGAIN_S = 1.0
-"""A rate that changes is looked at this often, however low it is."""
 
 
 @dataclass
@@ -65,13 +63,13 @@ class LoadReport:
 
 
 class LoadRun:
-    """Poisson arrivals that never wait for answers, as real clients do not.
+    """Arrivals that never wait for answers, as real clients do not.
 
     Args:
         address: HOST:PORT of the inference port.
         model: the application's name.
         images, labels: what is sent, shapes (n, features) and (n,); drawn at random.
-        rate: requests/s at a second of the run.
+        rate: requests/s at a second of the run, arrivals are Poisson then; None where `run` is given its own.
         seed: of arrivals and of which image is sent.
         timeout_s: a client stops waiting after this long.
 
@@ -85,7 +83,7 @@ class LoadRun:
         model: str,
         images: NDArray[np.float32],
         labels: NDArray[np.int64],
-        rate: Callable[[float], float],
+        rate: Callable[[float], float] | None,
         *,
         seed: int = 0,
         timeout_s: float = 10.0,
@@ -104,8 +102,8 @@ class LoadRun:
         self.report = LoadReport()
         """Where requests sent from now on are counted; may be replaced while the run goes on."""
 
-    async def run(self, seconds: float) -> LoadReport:
-        """Send for some seconds, then wait for the answers still due.
+    async def run(self, seconds: float, arrivals: Iterable[float] | None = None) -> LoadReport:
+        """Send for some seconds, or at the times given, then wait for the answers still due.
 
         Raises:
             ServingError: nothing answers at the address.
@@ -114,7 +112,11 @@ class LoadRun:
         try:
             if not await self._ready(client):
                 raise ServingError("no ready server answers there", where=self._address, fix="check --to")
-            await self._send(client, seconds)
+            if arrivals is None:
+                if self._rate is None:
+                    raise InputError("there is neither a rate nor a list of arrivals")
+                arrivals = poisson_arrivals(self._rate, seconds, self._rng)
+            await self._send(client, arrivals)
             while self._open:
                 await asyncio.wait(set(self._open))
         finally:
@@ -134,20 +136,9 @@ class LoadRun:
         found: type[Exception] = InferenceServerException
         return found
 
-    async def _send(self, client: Any, seconds: float) -> None:
+    async def _send(self, client: Any, arrivals: Iterable[float]) -> None:
         began = time.perf_counter()
-        due = 0.0
-        while True:
-            rate = self._rate(due)
-            gap = float(self._rng.exponential(1.0 / rate)) if rate > 0.0 else np.inf
-            if gap > LOOK_AGAIN_S:
-                due += LOOK_AGAIN_S  # memoryless: nothing came, look at the rate again
-            else:
-                due += gap
-            if due >= seconds:
-                return
-            if gap > LOOK_AGAIN_S:
-                continue
+        for due in arrivals:
             wait = due - (time.perf_counter() - began)
             if wait > 0.0:
                 await asyncio.sleep(wait)

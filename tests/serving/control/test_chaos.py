@@ -35,8 +35,9 @@ async def chaos(kills: int, every_s: float) -> tuple[Cluster, list[Sent], list[f
     async with running_cluster(PROFILE, ClusterConfiguration.parse(CONFIGURATION, PROFILE)) as cluster:
         stop = asyncio.Event()
         load = asyncio.create_task(send_load(cluster, RATE_RPS, stop, sent, timeout_s=TIMEOUT_S))
-        for _ in range(kills):
-            await asyncio.sleep(every_s * rng.uniform(0.5, 1.0))
+        began = time.monotonic()
+        for number in range(kills):
+            await asyncio.sleep(max(began + (number + 0.5) * every_s - time.monotonic(), 0.0))
             victim = rng.choice(cluster.pool.status())
             assert victim.pid is not None
             killed = time.monotonic()
@@ -47,7 +48,7 @@ async def chaos(kills: int, every_s: float) -> tuple[Cluster, list[Sent], list[f
                 while not whole(cluster):
                     await asyncio.sleep(0.01)
             back.append(time.monotonic() - killed)
-            await asyncio.sleep(max(killed + every_s - time.monotonic(), 0.0))
+        await asyncio.sleep(0.5 * every_s)
         stop.set()
         await load
         assert sum(status.restarts for status in cluster.pool.status()) == kills

@@ -117,7 +117,9 @@ def test_deploying_and_rolling_back_while_requests_flow_loses_nothing(
     assert run.report.answered == run.report.sent
 
 
-def test_the_commands_for_people_and_for_programs_agree_with_the_server(server: ServerProcess) -> None:
+def test_the_commands_for_people_and_for_programs_agree_with_the_server(
+    server: ServerProcess, tmp_path: Path
+) -> None:
     answer = json.loads(run_cli("infer", "--to", server.address, "--json").stdout)
     assert answer["label"] == answer["answer"]
     assert answer["gco2_estimate"] > 0
@@ -125,6 +127,13 @@ def test_the_commands_for_people_and_for_programs_agree_with_the_server(server: 
     load = run_cli("load", "--to", server.address, "--rate", "20", "--seconds", "1.5", "--json")
     assert load.returncode == 0
     assert json.loads(load.stdout)["failed"] == 0
+    trace = tmp_path / "arrivals.csv"
+    trace.write_text("offset_s\n" + "".join(f"{number / 20}\n" for number in range(100)))
+    load = run_cli("load", "--to", server.address, f"--trace={trace}", "--start=2", "--seconds=1", "--json")
+    report = json.loads(load.stdout)
+    assert (report["sent"], report["answered"]) == (20, 20)
+    assert report["accuracy"] > 0.8
+    assert report["p50_ms"] <= report["p99_ms"]
     assert "in charge" in run_cli("status", "--to", server.control).stdout
 
 
