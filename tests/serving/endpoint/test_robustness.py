@@ -7,6 +7,7 @@ import random
 from collections import Counter
 
 import grpc
+import psutil
 import pytest
 
 from clover_rl.serving.endpoint.dataplane import SERVICE_NAME
@@ -15,6 +16,7 @@ from tests.serving.serving_kit import FEATURES, Serve
 
 ALLOWED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
 WORDS = ["linear", "", "1", "abc", "image", "scores", "FP32", "BYTES", "BF16", "timeout", "\u00fc" * 40]
+UNKNOWN_FIELDS = [b"\xf2\x3f\x03abc", b"\xf8\x3f\x07", b"\xfd\x3f\x00\x00\x80\x3f"]
 SIZES = [0, 1, 2, 3, -1, FEATURES, 2**31, 2**62, -(2**63)]
 
 
@@ -58,7 +60,9 @@ def mutated(rng: random.Random) -> bytes:
     for _ in range(rng.randint(0, 6)):
         if data:
             place = rng.randrange(len(data))
-            match rng.randrange(3):
+            match rng.randrange(4):
+                case 3:
+                    data += rng.choice(UNKNOWN_FIELDS)
                 case 0:
                     data[place] = rng.randrange(256)
                 case 1:
@@ -76,7 +80,10 @@ def test_senseless_requests_get_a_clear_status(serve: Serve, requests: int) -> N
         async with serve(instances=2) as plane, grpc.aio.insecure_channel(plane.address) as channel:
             infer = channel.unary_unary(f"/{SERVICE_NAME}/ModelInfer")
             seen: Counter[str] = Counter()
+            warm = 0
             for start in range(0, requests, 50):
+                if start == requests // 2:
+                    warm = psutil.Process().memory_info().rss
                 batch = [
                     mutated(rng) if number % 2 else distorted(rng).SerializeToString()
                     for number in range(start, min(start + 50, requests))
@@ -88,6 +95,8 @@ def test_senseless_requests_get_a_clear_status(serve: Serve, requests: int) -> N
                     else:
                         assert isinstance(outcome, bytes)
                         seen["OK"] += 1
+            # Client, server and test share this process; what it holds must not depend on how many came.
+            assert psutil.Process().memory_info().rss - warm < 16 << 20
             # A timeout of a microsecond is a sound request that is answered as it asks.
             assert seen.keys() <= ALLOWED | {"DEADLINE_EXCEEDED"}
             assert seen["OK"] >= requests // 50
