@@ -213,7 +213,10 @@ class Reconciler:
                 *(record.tries, record.reached),
             )
         if self._on_record is not None:
-            self._on_record(record)
+            try:
+                self._on_record(record)
+            except Exception:  # a ledger that cannot be written must not hold up a transition
+                log.exception("transition %d is not recorded", record.number)
 
     async def _step(self, step: Step) -> None:
         gpu, place = step.gpu, step.placement

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clover_rl.cluster.application import Application, TensorSpec
+from clover_rl.cluster.application import Application, TensorSpec, Variant
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.protocol import inference_pb2 as pb
 from clover_rl.serving.worker.tensors import DATATYPES
 
 __all__ = ["ServedModel", "UnknownModelError"]
 
-_PLATFORM = "onnxruntime_onnx"
-_BACKEND = "onnxruntime"
+_BACKENDS = {
+    "onnxruntime_onnx": "onnxruntime",
+    "pytorch_safetensors": "pytorch",
+    "python": "python",
+    "mixed": "mixed",
+}
+"""Platform, as ModelMetadata names it, to backend, as ModelConfig does."""
 
 
 class UnknownModelError(ServingError):
@@ -29,6 +34,7 @@ class ServedModel:
         max_batch_size: most rows of one request, when every tensor starts with the batch. The device time of
             a profile is that of one request, so allow only as many rows as it was measured with.
         version: the only one there is.
+        platform: what its variants are made of: onnxruntime_onnx, pytorch_safetensors, python, or mixed.
     """
 
     name: str
@@ -36,6 +42,7 @@ class ServedModel:
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int = 1
     version: str = "1"
+    platform: str = "onnxruntime_onnx"
 
     def __post_init__(self) -> None:
         """Refuse a signature that cannot be served. Raises InputError."""
@@ -56,7 +63,14 @@ class ServedModel:
     @classmethod
     def of(cls, application: Application, *, max_batch_size: int = 1) -> ServedModel:
         """What an application is to its clients. Raises InputError when it has no signature to serve."""
-        return cls(application.name, application.inputs, application.outputs, max_batch_size)
+        found = {_platform(variant) for variant in application.variants.values()}
+        return cls(
+            application.name,
+            application.inputs,
+            application.outputs,
+            max_batch_size,
+            platform=found.pop() if len(found) == 1 else "mixed",
+        )
 
     @property
     def batched(self) -> bool:
@@ -81,7 +95,7 @@ class ServedModel:
 
     def metadata(self) -> pb.ModelMetadataResponse:
         """The answer to ModelMetadata."""
-        response = pb.ModelMetadataResponse(name=self.name, versions=[self.version], platform=_PLATFORM)
+        response = pb.ModelMetadataResponse(name=self.name, versions=[self.version], platform=self.platform)
         for specs, target in ((self.inputs, response.inputs), (self.outputs, response.outputs)):
             for spec in specs:
                 target.add(name=spec.name, datatype=spec.datatype, shape=spec.shape)
@@ -91,8 +105,8 @@ class ServedModel:
         """The answer to ModelConfig."""
         config = pb.ModelConfig(
             name=self.name,
-            platform=_PLATFORM,
-            backend=_BACKEND,
+            platform=self.platform,
+            backend=_BACKENDS[self.platform],
             max_batch_size=self.max_batch_size if self.batched else 0,
         )
         first = 1 if self.batched else 0
@@ -104,3 +118,9 @@ class ServedModel:
             config.output.add(name=spec.name, data_type=number, dims=spec.shape[first:])
         config.model_transaction_policy.decoupled = False
         return pb.ModelConfigResponse(config=config)
+
+
+def _platform(variant: Variant) -> str:
+    if variant.entry_point is None:
+        return "onnxruntime_onnx"
+    return "python" if variant.model is None else "pytorch_safetensors"

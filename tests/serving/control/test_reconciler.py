@@ -22,7 +22,7 @@ from clover_rl.errors import ServingError
 from clover_rl.serving.clock import RealClock
 from clover_rl.serving.control.energy import EnergyBook
 from clover_rl.serving.control.reconciler import Reconciler
-from clover_rl.serving.control.transition_record import TransitionOutcome
+from clover_rl.serving.control.transition_record import TransitionOutcome, TransitionRecord
 from clover_rl.serving.partition.base import Slice
 from clover_rl.serving.partition.emulated import EmulatedPartition
 from clover_rl.serving.worker.definition import ModelDefinition
@@ -224,6 +224,24 @@ def test_a_target_that_comes_in_between_is_recorded_as_such_and_so_is_the_server
         rig.reconciler.actual.check(PROFILE)
 
     asyncio.run(play())
+
+
+def test_a_record_that_cannot_be_kept_does_not_hold_up_the_transition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play() -> None:
+        rig = Rig()
+
+        def fail(record: TransitionRecord) -> None:
+            raise OSError("no space left")
+
+        rig.reconciler._on_record = fail
+        base = base_configuration(PROFILE, GPUS)
+        rig.go(base)
+        await rig.check_settled(base)
+
+    asyncio.run(play())
+    assert "transition 1 is not recorded" in caplog.text
 
 
 def test_slices_that_stay_keep_their_instances() -> None:

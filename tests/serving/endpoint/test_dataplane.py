@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clover_rl.cluster.application import TensorSpec
+from clover_rl.cluster.profile_file import load_application
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.endpoint.dataplane import SERVICE_NAME, DataPlaneSettings
+from clover_rl.serving.endpoint.served_model import ServedModel
 from clover_rl.serving.instances.pool import InstanceSpec
 from clover_rl.serving.protocol import inference_pb2 as pb
 from clover_rl.serving.routing.dispatcher import RequestOutcome
@@ -221,9 +225,6 @@ def test_observed_times_are_in_order(serve: Serve) -> None:
 
 
 def test_an_application_without_a_signature_cannot_be_served() -> None:
-    from clover_rl.cluster.application import TensorSpec
-    from clover_rl.serving.endpoint.served_model import ServedModel
-
     with pytest.raises(InputError, match="no signature"):
         ServedModel("x", (), OUTPUTS)
     with pytest.raises(InputError, match="datatype FP8"):
@@ -231,3 +232,26 @@ def test_an_application_without_a_signature_cannot_be_served() -> None:
     unbatched = ServedModel("x", (TensorSpec("a", "FP32", (3,)),), OUTPUTS)
     assert unbatched.config().config.max_batch_size == 0
     assert ServedModel("x", INPUTS, OUTPUTS, 8).config().config.max_batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("variants", "platform", "backend"),
+    [
+        ([("a.onnx", None)], "onnxruntime_onnx", "onnxruntime"),
+        ([("a.safetensors", "net"), ("b.safetensors", "net")], "pytorch_safetensors", "pytorch"),
+        ([(None, "model")], "python", "python"),
+        ([("a.onnx", None), (None, "model")], "mixed", "mixed"),
+    ],
+)
+def test_clients_are_told_what_the_variants_are_made_of(
+    variants: list[tuple[str | None, str | None]], platform: str, backend: str
+) -> None:
+    source = load_application("digits")
+    first = source.smallest
+    made = {
+        str(number): replace(first, model=model, entry_point=entry_point)
+        for number, (model, entry_point) in enumerate(variants)
+    }
+    served = ServedModel.of(replace(source, variants=made))
+    assert served.metadata().platform == served.config().config.platform == platform
+    assert served.config().config.backend == backend
