@@ -33,11 +33,6 @@ class Nvml:
         """Whether this is our stand-in: then nothing is measured."""
         return self.driver == DRIVER_VERSION
 
-    @property
-    def energy_kind(self) -> str:
-        """What a card's meter is worth: `measured`, or `modelled` where the card is not there."""
-        return "modelled" if self.fake else "measured"
-
     def gpus(self) -> int:
         """How many GPUs there are.
 

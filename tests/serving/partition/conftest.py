@@ -1,47 +1,20 @@
-"""A stand-in NVML, compiled once; each test gets cards of its own."""
+"""The mig backend on a stand-in NVML."""
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import pynvml
 import pytest
 
 from clover_rl.cluster.gpu import gpu_model
-from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
 from clover_rl.serving.partition.mig import MigPartition
 from clover_rl.serving.partition.mig_card import MigCard
 from clover_rl.serving.partition.nvml import Nvml
+from tests.serving.nvml_kit import fake, library, nvml
+
+__all__ = ["Open", "fake", "library", "nvml", "open_mig"]
 
 Open = Callable[..., MigPartition]
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stand-in, loaded in place of a real one for the whole session."""
-    if shutil.which("gcc") is None and shutil.which("cc") is None:
-        pytest.skip("no C compiler here: the stand-in NVML cannot be built")
-    return FakeNvml.build(tmp_path_factory.mktemp("nvml")).library
-
-
-@pytest.fixture
-def fake(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
-    """Two H100 in MIG mode; pynvml talks to them."""
-    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(library)))
-    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
-    fake = FakeNvml.build(tmp_path / "cards")
-    for name, value in fake.environment().items():
-        monkeypatch.setenv(name, value)
-    return fake
-
-
-@pytest.fixture
-def nvml(fake: FakeNvml) -> Iterator[Nvml]:
-    with Nvml() as session:
-        yield session
 
 
 @pytest.fixture

@@ -45,7 +45,6 @@ def test_mig_fake_reads_profiles_and_placements_from_the_card(nvml: Nvml) -> Non
     card = MigCard(nvml, "0")
     assert card.model == "h100-80gb"
     assert nvml.fake
-    assert nvml.energy_kind == "modelled"
     for kind in MODEL.slices.values():
         profile = card.profiles[kind.profile_id]
         assert profile.places == tuple((start, kind.size) for start in kind.starts)
@@ -96,7 +95,7 @@ def test_mig_fake_slices_are_made_once_removed_once_and_named_for_their_process(
 
 
 def test_mig_fake_lives_through_a_hundred_random_configurations(fake: FakeNvml, open_mig: Open) -> None:
-    """Any layout to any other on both cards, slices that stay untouched; a new backend takes over at times."""
+    """Any layout to any other on both cards, what stays untouched; a new backend takes over at times."""
     dice = random.Random(8)
     layouts = enumerate_layouts(MODEL, EVERY_SLICE)
 
@@ -344,7 +343,7 @@ def test_mig_fake_without_mig_mode_or_permission_says_what_to_do(fake: FakeNvml)
     with Nvml() as nvml, pytest.raises(InputError, match=r"MIG mode is off; nvidia-smi -i 0 -mig 1"):
         MigCard(nvml, "0")
     FakeNvml.build(fake.folder, root=False)
-    with Nvml() as nvml, pytest.raises(TransitionError, match="no permission.*run as root"):
+    with Nvml() as nvml, pytest.raises(TransitionError, match=r"no permission.*run as root"):
         MigCard(nvml, "0")
     with Nvml() as nvml, pytest.raises(TransitionError, match="device 7"):
         MigCard(nvml, "7")
