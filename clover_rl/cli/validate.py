@@ -1,4 +1,4 @@
-"""clover-rl validate: a profile's laws against measurements."""
+"""clover-rl validate: profiles against measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from clover_rl.cli import validate_table
+from clover_rl.cli import validate_a100, validate_table
 from clover_rl.cli.output import command_line, print_json, print_table
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ def h100(
         )
         return
     _print_tables(rows, replayed)
+
+
+app.command("a100")(validate_a100.a100)
 
 
 def _by_profile(files: list[Path]) -> list[tuple[Profile, list[Mix]]]:

@@ -114,7 +114,7 @@ def test_a_figure_is_drawn_and_its_numbers_are_in_the_document(run: Any, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("show", "nothing"), "unknown profile `nothing`; use one of emulated-digits"),
+        (("show", "nothing"), "unknown profile `nothing`; use one of a100-albert"),
         (("show", "no.yaml"), "no.yaml does not exist"),
         (("show", SMALL, "--sla-ms", "0"), "--sla-ms is 0"),
         (("show", SMALL, "--figure", "/dev/null/x.png"), "/dev/null/x.png: cannot be written"),

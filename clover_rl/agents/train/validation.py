@@ -89,7 +89,7 @@ class Validator:
         choices = np.arange(len(model.catalogue))[None, :, None]
         rate = core.rate[:, None, -core.steps :]
         facts = fluid_step(
-            model.table, model.costs, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s
+            model.rows, None, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s
         )
         total = core.objective.terms(
             energy_j=facts.energy_j,
