@@ -9,7 +9,13 @@ from typing import Any, Protocol
 from clover_rl.cluster.gpu import gpu_models
 from clover_rl.errors import InputError
 from clover_rl.serving.partition.nvml import Nvml
-from clover_rl.serving.partition.nvml_errors import NOT_FOUND, NOT_SUPPORTED, NvmlFailure, explained
+from clover_rl.serving.partition.nvml_errors import (
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    NvmlFailure,
+    explained,
+)
 
 __all__ = ["Card", "CardProfile", "GpuInstance", "MigCard"]
 
@@ -58,9 +64,20 @@ class GpuInstance:
 class Card(Protocol):
     """What the backend needs of a GPU."""
 
-    name: str
-    model: str | None
-    profiles: Mapping[int, CardProfile]
+    @property
+    def name(self) -> str:
+        """The driver's name of it."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """Our GPU model; None when it is none of ours."""
+        ...
+
+    @property
+    def profiles(self) -> Mapping[int, CardProfile]:
+        """What can be made of it, by NVML's profile id."""
+        ...
 
     def instances(self) -> tuple[GpuInstance, ...]:
         """The GPU instances there are now, by start."""
@@ -127,7 +144,7 @@ class MigCard:
                     info = self._api.nvmlDeviceGetGpuInstanceProfileInfo(self._handle, number)
             except NvmlFailure as error:
                 # a driver older than our nvidia-ml-py calls numbers that it does not know invalid
-                if error.code in (2, NOT_SUPPORTED):
+                if error.code in (INVALID_ARGUMENT, NOT_SUPPORTED):
                     continue
                 raise
             profile = int(info.id)
@@ -206,7 +223,7 @@ class MigCard:
                     )
                 )
             except api.NVMLError as error:
-                if error.value not in (2, NOT_SUPPORTED):
+                if error.value not in (INVALID_ARGUMENT, NOT_SUPPORTED):
                     raise
         return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import ModuleType, TracebackType
 from typing import Any
 
+from clover_rl.errors import InputError
 from clover_rl.serving.partition.fake_nvml.folder import DRIVER_VERSION
-from clover_rl.serving.partition.nvml_errors import explained
+from clover_rl.serving.partition.nvml_errors import INVALID_ARGUMENT, NOT_FOUND, NvmlFailure, explained
 
 __all__ = ["Nvml"]
 
@@ -49,12 +50,20 @@ class Nvml:
             device: its number, as nvidia-smi counts, or its UUID.
 
         Raises:
-            NvmlFailure: there is no such GPU, or it is lost.
+            InputError: there is no such GPU.
+            NvmlFailure: it is lost.
         """
-        with explained("open the GPU", where=f"device {device}"):
-            if device.isdigit():
-                return self.api.nvmlDeviceGetHandleByIndex(int(device))
-            return self.api.nvmlDeviceGetHandleByUUID(device)
+        try:
+            with explained("open the GPU", where=f"device {device}"):
+                if device.isdigit():
+                    return self.api.nvmlDeviceGetHandleByIndex(int(device))
+                return self.api.nvmlDeviceGetHandleByUUID(device)
+        except NvmlFailure as error:
+            if error.code in (INVALID_ARGUMENT, NOT_FOUND):
+                raise InputError(
+                    "there is no such GPU", where=f"device {device}", fix="clover-rl doctor lists them"
+                ) from error
+            raise
 
     def close(self) -> None:
         """End the session; handles are worth nothing afterwards."""

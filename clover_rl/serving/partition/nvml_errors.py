@@ -7,13 +7,24 @@ from contextlib import contextmanager
 
 from clover_rl.errors import MissingExtraError, TransitionError
 
-__all__ = ["IN_USE", "NOT_FOUND", "NOT_SUPPORTED", "NO_PERMISSION", "NvmlFailure", "explained"]
+__all__ = [
+    "INVALID_ARGUMENT",
+    "IN_USE",
+    "NOT_FOUND",
+    "NOT_SUPPORTED",
+    "NO_PERMISSION",
+    "NvmlFailure",
+    "explained",
+]
 
-NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, IN_USE = 3, 4, 6, 19
+INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, IN_USE = 2, 3, 4, 6, 19
 
 MEANINGS = {
     1: ("the NVIDIA management library was closed meanwhile", "start again"),
-    2: ("the driver calls an argument invalid", "check that the slice type exists on this card"),
+    INVALID_ARGUMENT: (
+        "the driver calls an argument invalid",
+        "check that the slice type exists on this card",
+    ),
     NOT_SUPPORTED: (
         "the card or its driver does not support this, or MIG mode is off",
         "use a MIG-capable GPU and enable MIG mode: nvidia-smi -i GPU -mig 1",

@@ -345,8 +345,9 @@ def test_mig_fake_without_mig_mode_or_permission_says_what_to_do(fake: FakeNvml)
     FakeNvml.build(fake.folder, root=False)
     with Nvml() as nvml, pytest.raises(TransitionError, match=r"no permission.*run as root"):
         MigCard(nvml, "0")
-    with Nvml() as nvml, pytest.raises(TransitionError, match="device 7"):
-        MigCard(nvml, "7")
+    for device in ("7", "GPU-none"):
+        with Nvml() as nvml, pytest.raises(InputError, match=f"device {device}: there is no such GPU"):
+            MigCard(nvml, device)
 
 
 def test_mig_fake_card_without_the_models_slices_is_refused(fake: FakeNvml, nvml: Nvml) -> None:

@@ -3,11 +3,11 @@
    Everything lies in one folder: $CLOVER_FAKE_NVML, or the one that this library lies in.
      cards       which cards there are, and their MIG profiles (written by fake_nvml/folder.py)
      state.bin   the slices that exist now; survives the processes, as those of a card do
-     faults      one a line: FUNCTION|* CODE|DIE_BEFORE|DIE_AFTER [gpu=N] [skip=N] [times=N]; read at each call
+     faults      one a line: FUNCTION|* CODE|DIE_BEFORE|DIE_AFTER [gpu=N] [skip=N] [times=N]
      load_w      one a line: GPU WATTS, drawn on top of idle power
      calls.log   one line a call that changes or tries to change slices: pid function gpu arguments result
 
-   Signatures, structures and codes are those of NVIDIA's public nvml.h; behaviour follows its documentation. */
+   Signatures, structures and codes are those of NVIDIA's public nvml.h; behaviour is as documented there. */
 #include "state.h"
 
 /* --- library and system --- */
@@ -16,7 +16,8 @@ int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     pthread_mutex_lock(&mutex);
     int result = refs ? OK : open_folder();
-    if (result) close_folder(); else refs++;
+    if (result) close_folder();
+    else refs++;
     pthread_mutex_unlock(&mutex);
     return result;
 }
@@ -47,13 +48,27 @@ static int copy(char *out, unsigned size, const char *text) {
     if (!out) return INVALID_ARGUMENT;
     return snprintf(out, size, "%s", text) < (int)size ? OK : INSUFFICIENT_SIZE;
 }
-int nvmlSystemGetDriverVersion(char *out, unsigned size) { ENTER(-1); LEAVE(copy(out, size, "clover-fake-1")); }
-int nvmlSystemGetNVMLVersion(char *out, unsigned size) { ENTER(-1); LEAVE(copy(out, size, "clover-fake-1")); }
-int nvmlSystemGetCudaDriverVersion_v2(int *out) { ENTER(-1); *out = 0; LEAVE(OK); }
+int nvmlSystemGetDriverVersion(char *out, unsigned size) {
+    ENTER(-1);
+    LEAVE(copy(out, size, "clover-fake-1"));
+}
+int nvmlSystemGetNVMLVersion(char *out, unsigned size) {
+    ENTER(-1);
+    LEAVE(copy(out, size, "clover-fake-1"));
+}
+int nvmlSystemGetCudaDriverVersion_v2(int *out) {
+    ENTER(-1);
+    *out = 0;
+    LEAVE(OK);
+}
 
 /* --- devices --- */
 
-int nvmlDeviceGetCount_v2(unsigned *out) { ENTER(-1); *out = (unsigned)count; LEAVE(OK); }
+int nvmlDeviceGetCount_v2(unsigned *out) {
+    ENTER(-1);
+    *out = (unsigned)count;
+    LEAVE(OK);
+}
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **out) {
     ENTER((int)index);
     if ((int)index >= count) LEAVE(INVALID_ARGUMENT);
@@ -62,7 +77,11 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **out) {
 }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **out) {
     ENTER(-1);
-    for (int g = 0; g < count; g++) if (!strcmp(cards[g].uuid, uuid)) { *out = handle(DEVICE, (unsigned)g, 0, 0, 0); LEAVE(OK); }
+    for (int g = 0; g < count; g++)
+        if (!strcmp(cards[g].uuid, uuid)) {
+            *out = handle(DEVICE, (unsigned)g, 0, 0, 0);
+            LEAVE(OK);
+        }
     LEAVE(NOT_FOUND);
 }
 int nvmlDeviceGetIndex(void *h, unsigned *out) {
@@ -86,6 +105,17 @@ int nvmlDeviceGetMemoryInfo(void *h, unsigned long long out[3]) { /* total, free
     if (!device(h)) LEAVE(INVALID_ARGUMENT);
     out[0] = out[1] = (unsigned long long)cards[gpu_of(h)].memory_mib << 20;
     out[2] = 0;
+    LEAVE(OK);
+}
+typedef struct {
+    unsigned version;
+    unsigned long long total, reserved, free, used;
+} MemoryV2;
+int nvmlDeviceGetMemoryInfo_v2(void *h, MemoryV2 *out) {
+    ENTER(gpu_of(h));
+    if (!device(h)) LEAVE(INVALID_ARGUMENT);
+    out->total = out->free = (unsigned long long)cards[gpu_of(h)].memory_mib << 20;
+    out->reserved = out->used = 0;
     LEAVE(OK);
 }
 int nvmlDeviceGetUtilizationRates(void *h, unsigned out[2]) {
@@ -123,8 +153,15 @@ int nvmlDeviceGetMigMode(void *h, unsigned *current, unsigned *pending) {
     *current = *pending = gpu_state(gpu_of(h))->mig;
     LEAVE(OK);
 }
-typedef struct { unsigned id, p2p, slices, instances, sms, copy, dec, enc, jpeg, ofa; unsigned long long memory_mb; } GiProfileInfo;
-typedef struct { unsigned version, id, p2p, slices, instances, sms, copy, dec, enc, jpeg, ofa; unsigned long long memory_mb; char name[96]; } GiProfileInfoV2;
+typedef struct {
+    unsigned id, p2p, slices, instances, sms, copy, dec, enc, jpeg, ofa;
+    unsigned long long memory_mb;
+} GiProfileInfo;
+typedef struct {
+    unsigned version, id, p2p, slices, instances, sms, copy, dec, enc, jpeg, ofa;
+    unsigned long long memory_mb;
+    char name[96];
+} GiProfileInfoV2;
 _Static_assert(sizeof(GiProfileInfoV2) == 0x98, "as nvml.h has it");
 
 int nvmlDeviceGetGpuInstanceProfileInfo(void *h, unsigned slot, GiProfileInfo *out) {
@@ -141,11 +178,14 @@ int nvmlDeviceGetGpuInstanceProfileInfoV(void *h, unsigned slot, GiProfileInfoV2
     if (out->version != 0x02000098) LEAVE(ARGUMENT_VERSION_MISMATCH);
     const Profile *p = &cards[gpu_of(h)].profiles[slot];
     if (!p->known || !gpu_state(gpu_of(h))->mig) LEAVE(NOT_SUPPORTED);
-    *out = (GiProfileInfoV2){out->version, p->id, 0, p->slices, p->most, p->sms, 1, 0, 0, p->media, p->media, p->memory_mib, ""};
+    *out = (GiProfileInfoV2){out->version, p->id,         0, p->slices, p->most, p->sms, 1, 0, 0, p->media,
+                             p->media,     p->memory_mib, ""};
     snprintf(out->name, sizeof out->name, "MIG %s", p->name);
     LEAVE(OK);
 }
-typedef struct { unsigned start, size; } Place;
+typedef struct {
+    unsigned start, size;
+} Place;
 int nvmlDeviceGetGpuInstancePossiblePlacements_v2(void *h, unsigned id, Place *out, unsigned *number) {
     ENTER(gpu_of(h));
     int result = mig_ready(h);
@@ -157,7 +197,7 @@ int nvmlDeviceGetGpuInstancePossiblePlacements_v2(void *h, unsigned id, Place *o
     LEAVE(OK);
 }
 
-/* Whether a GPU instance fits beside those there are: places, memory slices, compute slices, media engines. */
+/* Whether a GPU instance fits beside the others: places, memory slices, compute slices, media engines. */
 static int room_for(int gpu, const Profile *p, unsigned start) {
     unsigned compute = p->slices, media = p->media, valid = 0;
     for (unsigned i = 0; i < p->count; i++) valid |= p->starts[i] == start;
@@ -166,7 +206,8 @@ static int room_for(int gpu, const Profile *p, unsigned start) {
         const Gi *other = &state->gpus[gpu].gis[g];
         if (!other->used) continue;
         const Profile *theirs = &cards[gpu].profiles[other->profile];
-        if (start < other->start + other->size && other->start < start + p->size) return INSUFFICIENT_RESOURCES;
+        if (start < other->start + other->size && other->start < start + p->size)
+            return INSUFFICIENT_RESOURCES;
         compute += theirs->slices;
         media += theirs->media;
     }
@@ -198,7 +239,8 @@ int nvmlDeviceCreateGpuInstanceWithPlacement(void *h, unsigned id, const Place *
         unsigned generation = gi->generation + 1;
         *gi = (Gi){1, generation, (unsigned)(p - cards[gpu].profiles), place->start, place->size, {{0}}};
         *out = handle(GPU_INSTANCE, (unsigned)gpu, g, 0, generation);
-        snprintf(arguments, sizeof arguments, "profile=%u start=%u size=%u gi=%u", id, place->start, place->size, g + 1);
+        snprintf(arguments, sizeof arguments, "profile=%u start=%u size=%u gi=%u", id, place->start,
+                 place->size, g + 1);
         CHANGED(gpu, create_ms, OK);
     }
     CHANGED(gpu, 0, result ? result : INSUFFICIENT_RESOURCES);
@@ -208,7 +250,8 @@ int nvmlGpuInstanceDestroy(void *h) {
     CHANGE(gpu, "gi=%u", gi_number(h) + 1);
     Gi *gi = gi_of(h);
     int result = gi ? root ? OK : NO_PERMISSION : INVALID_ARGUMENT;
-    for (int c = 0; !result && c < CIS; c++) if (gi->cis[c].used) result = IN_USE;
+    for (int c = 0; !result && c < CIS; c++)
+        if (gi->cis[c].used) result = IN_USE;
     if (!result) gi->used = 0;
     CHANGED(gpu, destroy_ms, result);
 }
@@ -221,7 +264,8 @@ int nvmlDeviceGetGpuInstances(void *h, unsigned id, void **out, unsigned *number
     *number = 0;
     for (unsigned g = 0; g < GIS; g++) {
         const Gi *gi = &state->gpus[gpu].gis[g];
-        if (gi->used && &cards[gpu].profiles[gi->profile] == p) out[(*number)++] = handle(GPU_INSTANCE, (unsigned)gpu, g, 0, gi->generation);
+        if (gi->used && &cards[gpu].profiles[gi->profile] == p)
+            out[(*number)++] = handle(GPU_INSTANCE, (unsigned)gpu, g, 0, gi->generation);
     }
     LEAVE(OK);
 }
@@ -230,23 +274,36 @@ int nvmlDeviceGetGpuInstanceById(void *h, unsigned id, void **out) {
     int result = mig_ready(h);
     if (result) LEAVE(result);
     if (id < 1 || id > GIS || !state->gpus[gpu_of(h)].gis[id - 1].used) LEAVE(NOT_FOUND);
-    *out = handle(GPU_INSTANCE, (unsigned)gpu_of(h), id - 1, 0, state->gpus[gpu_of(h)].gis[id - 1].generation);
+    *out =
+        handle(GPU_INSTANCE, (unsigned)gpu_of(h), id - 1, 0, state->gpus[gpu_of(h)].gis[id - 1].generation);
     LEAVE(OK);
 }
-typedef struct { void *device; unsigned id, profile; Place place; } GiInfo;
+typedef struct {
+    void *device;
+    unsigned id, profile;
+    Place place;
+} GiInfo;
 int nvmlGpuInstanceGetInfo(void *h, GiInfo *out) {
     ENTER(gpu_of(h));
     const Gi *gi = gi_of(h);
     if (!gi) LEAVE(INVALID_ARGUMENT);
-    *out = (GiInfo){handle(DEVICE, (unsigned)gpu_of(h), 0, 0, 0), gi_number(h) + 1, cards[gpu_of(h)].profiles[gi->profile].id, {gi->start, gi->size}};
+    *out = (GiInfo){handle(DEVICE, (unsigned)gpu_of(h), 0, 0, 0),
+                    gi_number(h) + 1,
+                    cards[gpu_of(h)].profiles[gi->profile].id,
+                    {gi->start, gi->size}};
     LEAVE(OK);
 }
 
 /* --- MIG: compute instances; a profile's id is its slot, as on real cards --- */
 
 static const unsigned CI_SLICES[] = {1, 2, 3, 4, 7};
-typedef struct { unsigned id, slices, instances, sms, copy, dec, enc, jpeg, ofa; } CiProfileInfo;
-typedef struct { unsigned version, id, slices, instances, sms, copy, dec, enc, jpeg, ofa; char name[96]; } CiProfileInfoV2;
+typedef struct {
+    unsigned id, slices, instances, sms, copy, dec, enc, jpeg, ofa;
+} CiProfileInfo;
+typedef struct {
+    unsigned version, id, slices, instances, sms, copy, dec, enc, jpeg, ofa;
+    char name[96];
+} CiProfileInfoV2;
 _Static_assert(sizeof(CiProfileInfoV2) == 0x88, "as nvml.h has it");
 
 static int ci_profile(void *h, unsigned slot, unsigned engine, CiProfileInfo *out) {
@@ -258,11 +315,13 @@ static int ci_profile(void *h, unsigned slot, unsigned engine, CiProfileInfo *ou
     *out = (CiProfileInfo){slot, slices, p->slices / slices, p->sms * slices / p->slices, 1, 0, 0, 0, 0};
     return OK;
 }
-int nvmlGpuInstanceGetComputeInstanceProfileInfo(void *h, unsigned slot, unsigned engine, CiProfileInfo *out) {
+int nvmlGpuInstanceGetComputeInstanceProfileInfo(void *h, unsigned slot, unsigned engine,
+                                                 CiProfileInfo *out) {
     ENTER(gpu_of(h));
     LEAVE(ci_profile(h, slot, engine, out));
 }
-int nvmlGpuInstanceGetComputeInstanceProfileInfoV(void *h, unsigned slot, unsigned engine, CiProfileInfoV2 *out) {
+int nvmlGpuInstanceGetComputeInstanceProfileInfoV(void *h, unsigned slot, unsigned engine,
+                                                  CiProfileInfoV2 *out) {
     ENTER(gpu_of(h));
     if (out->version != 0x02000088) LEAVE(ARGUMENT_VERSION_MISMATCH);
     CiProfileInfo i;
@@ -280,7 +339,8 @@ int nvmlGpuInstanceCreateComputeInstance(void *h, unsigned id, void **out) {
     int result = gi ? root ? ci_profile(h, id, 0, &info) : NO_PERMISSION : INVALID_ARGUMENT;
     unsigned begin = 0;
     for (int c = 0; !result && c < CIS; c++) begin += gi->cis[c].used ? gi->cis[c].slices : 0;
-    if (!result && begin + info.slices > cards[gpu].profiles[gi->profile].slices) result = INSUFFICIENT_RESOURCES;
+    if (!result && begin + info.slices > cards[gpu].profiles[gi->profile].slices)
+        result = INSUFFICIENT_RESOURCES;
     for (unsigned c = 0; !result && c < CIS; c++) {
         Ci *ci = &gi->cis[c];
         if (ci->used) continue;
@@ -301,7 +361,10 @@ int nvmlComputeInstanceDestroy(void *h) {
     Ci *ci = ci_of(h, COMPUTE_INSTANCE);
     int result = ci ? root ? OK : NO_PERMISSION : INVALID_ARGUMENT;
     if (!result && used_by_a_process(ci->uuid)) result = IN_USE;
-    if (!result) { advance(gpu); ci->used = 0; }
+    if (!result) {
+        advance(gpu);
+        ci->used = 0;
+    }
     CHANGED(gpu, 0, result);
 }
 int nvmlGpuInstanceGetComputeInstances(void *h, unsigned id, void **out, unsigned *number) {
@@ -309,8 +372,10 @@ int nvmlGpuInstanceGetComputeInstances(void *h, unsigned id, void **out, unsigne
     const Gi *gi = gi_of(h);
     if (!gi || id >= sizeof CI_SLICES / sizeof *CI_SLICES) LEAVE(INVALID_ARGUMENT);
     *number = 0;
-    for (unsigned c = 0; c < CIS; c++) if (gi->cis[c].used && gi->cis[c].slices == CI_SLICES[id])
-        out[(*number)++] = handle(COMPUTE_INSTANCE, (unsigned)gpu_of(h), gi_number(h), c, gi->cis[c].generation);
+    for (unsigned c = 0; c < CIS; c++)
+        if (gi->cis[c].used && gi->cis[c].slices == CI_SLICES[id])
+            out[(*number)++] =
+                handle(COMPUTE_INSTANCE, (unsigned)gpu_of(h), gi_number(h), c, gi->cis[c].generation);
     LEAVE(OK);
 }
 int nvmlGpuInstanceGetComputeInstanceById(void *h, unsigned id, void **out) {
@@ -321,21 +386,32 @@ int nvmlGpuInstanceGetComputeInstanceById(void *h, unsigned id, void **out) {
     *out = handle(COMPUTE_INSTANCE, (unsigned)gpu_of(h), gi_number(h), id, gi->cis[id].generation);
     LEAVE(OK);
 }
-typedef struct { void *device, *gi; unsigned id, profile; Place place; } CiInfo;
+typedef struct {
+    void *device, *gi;
+    unsigned id, profile;
+    Place place;
+} CiInfo;
 int nvmlComputeInstanceGetInfo_v2(void *h, CiInfo *out) {
     ENTER(gpu_of(h));
     const Ci *ci = ci_of(h, COMPUTE_INSTANCE);
     if (!ci) LEAVE(INVALID_ARGUMENT);
     unsigned gpu = (unsigned)gpu_of(h), slot = 0;
     while (CI_SLICES[slot] != ci->slices) slot++;
-    *out = (CiInfo){handle(DEVICE, gpu, 0, 0, 0), handle(GPU_INSTANCE, gpu, gi_number(h), 0, state->gpus[gpu].gis[gi_number(h)].generation),
-                    ci_number(h), slot, {ci->start, ci->slices}};
+    *out = (CiInfo){handle(DEVICE, gpu, 0, 0, 0),
+                    handle(GPU_INSTANCE, gpu, gi_number(h), 0, state->gpus[gpu].gis[gi_number(h)].generation),
+                    ci_number(h),
+                    slot,
+                    {ci->start, ci->slices}};
     LEAVE(OK);
 }
 
 /* --- MIG devices, as CUDA sees them --- */
 
-int nvmlDeviceIsMigDeviceHandle(void *h, unsigned *out) { ENTER(gpu_of(h)); *out = kind_of(h) == MIG_DEVICE; LEAVE(OK); }
+int nvmlDeviceIsMigDeviceHandle(void *h, unsigned *out) {
+    ENTER(gpu_of(h));
+    *out = kind_of(h) == MIG_DEVICE;
+    LEAVE(OK);
+}
 int nvmlDeviceGetMaxMigDeviceCount(void *h, unsigned *out) {
     ENTER(gpu_of(h));
     if (!device(h)) LEAVE(INVALID_ARGUMENT);
@@ -346,12 +422,13 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *h, unsigned index, void **out) {
     ENTER(gpu_of(h));
     if (!device(h)) LEAVE(INVALID_ARGUMENT);
     if (!gpu_state(gpu_of(h))->mig) LEAVE(NOT_SUPPORTED);
-    for (unsigned g = 0, seen = 0; g < GIS; g++) for (unsigned c = 0; c < CIS; c++) {
-        const Gi *gi = &state->gpus[gpu_of(h)].gis[g];
-        if (!gi->used || !gi->cis[c].used || seen++ != index) continue;
-        *out = handle(MIG_DEVICE, (unsigned)gpu_of(h), g, c, gi->cis[c].generation);
-        LEAVE(OK);
-    }
+    for (unsigned g = 0, seen = 0; g < GIS; g++)
+        for (unsigned c = 0; c < CIS; c++) {
+            const Gi *gi = &state->gpus[gpu_of(h)].gis[g];
+            if (!gi->used || !gi->cis[c].used || seen++ != index) continue;
+            *out = handle(MIG_DEVICE, (unsigned)gpu_of(h), g, c, gi->cis[c].generation);
+            LEAVE(OK);
+        }
     LEAVE(NOT_FOUND);
 }
 int nvmlDeviceGetGpuInstanceId(void *h, unsigned *out) {

@@ -1,4 +1,4 @@
-/* What the stand-in knows: the folder, its cards, the shared state, faults, the log of calls. See fake_nvml.c. */
+/* What the stand-in knows: its folder, cards, shared state, faults, log of calls. See fake_nvml.c. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -13,20 +13,54 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
-       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, RESET_REQUIRED = 16, IN_USE = 19,
-       INSUFFICIENT_RESOURCES = 23, ARGUMENT_VERSION_MISMATCH = 25, UNKNOWN = 999 };
+enum {
+    OK = 0,
+    UNINITIALIZED = 1,
+    INVALID_ARGUMENT = 2,
+    NOT_SUPPORTED = 3,
+    NO_PERMISSION = 4,
+    NOT_FOUND = 6,
+    INSUFFICIENT_SIZE = 7,
+    DRIVER_NOT_LOADED = 9,
+    GPU_IS_LOST = 15,
+    RESET_REQUIRED = 16,
+    IN_USE = 19,
+    INSUFFICIENT_RESOURCES = 23,
+    ARGUMENT_VERSION_MISMATCH = 25,
+    UNKNOWN = 999
+};
 enum { GPUS = 16, PROFILES = 18, GIS = 8, CIS = 8, STARTS = 8, FAULTS = 64, MEMORY = 8, COMPUTE = 7 };
 enum { DEVICE = 1, GPU_INSTANCE = 2, COMPUTE_INSTANCE = 3, MIG_DEVICE = 4 };
 enum { DIE_BEFORE = -1, DIE_AFTER = -2 };
 
-typedef struct { uint32_t used, generation, slices, start; char uuid[48]; } Ci;
-typedef struct { uint32_t used, generation, profile, start, size; Ci cis[CIS]; } Gi;
-typedef struct { Gi gis[GIS]; double energy_mj, since_s; uint32_t serial, mig, set_up; } GpuState;
-typedef struct { GpuState gpus[GPUS]; uint64_t faults_hash; uint32_t seen[FAULTS]; } State;
-typedef struct { int known; unsigned id, slices, size, sms, memory_mib, media, most, count, starts[STARTS]; char name[32]; } Profile;
-typedef struct { char name[64], uuid[64]; unsigned mig, parked_mw, idle_mw, limit_mw, memory_mib; Profile profiles[PROFILES]; } Card;
-typedef struct { char function[80]; int code, gpu, skip, times, number; } Fault;
+typedef struct {
+    uint32_t used, generation, slices, start;
+    char uuid[48];
+} Ci;
+typedef struct {
+    uint32_t used, generation, profile, start, size;
+    Ci cis[CIS];
+} Gi;
+typedef struct {
+    Gi gis[GIS];
+    double energy_mj, since_s;
+    uint32_t serial, mig, set_up;
+} GpuState;
+typedef struct {
+    GpuState gpus[GPUS];
+    uint64_t faults_hash;
+    uint32_t seen[FAULTS];
+} State;
+typedef struct {
+    int known;
+    unsigned id, slices, size, sms, memory_mib, media, most, count, starts[STARTS];
+    char name[32];
+} Profile;
+typedef struct {
+    char name[64], uuid[64];
+    unsigned mig, parked_mw, idle_mw, limit_mw, memory_mib;
+    Profile profiles[PROFILES];
+} Card;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char folder[512];
@@ -50,24 +84,30 @@ static int read_cards(void) {
     path_of(path, sizeof path, "cards");
     FILE *file = fopen(path, "r");
     if (!file) return DRIVER_NOT_LOADED;
-    count = 0; root = 1; create_ms = destroy_ms = 0;
+    count = 0;
+    root = 1;
+    create_ms = destroy_ms = 0;
     memset(cards, 0, sizeof cards);
     while (fgets(line, sizeof line, file)) {
         Card *card = count ? &cards[count - 1] : NULL;
         unsigned slot;
         Profile p = {.known = 1};
-        if (sscanf(line, "gpu %63s", text) == 1 && count < GPUS) snprintf(cards[count++].uuid, 64, "%.63s", text);
+        if (sscanf(line, "gpu %63s", text) == 1 && count < GPUS)
+            snprintf(cards[count++].uuid, 64, "%.63s", text);
         else if (sscanf(line, "root %d", &root) == 1) continue;
         else if (sscanf(line, "create_ms %u", &create_ms) == 1) continue;
         else if (sscanf(line, "destroy_ms %u", &destroy_ms) == 1) continue;
         else if (!card) continue;
         else if (sscanf(line, "name %63[^\n]", text) == 1) snprintf(card->name, 64, "%.63s", text);
         else if (sscanf(line, "mig %u", &card->mig) == 1) continue;
-        else if (sscanf(line, "power_mw %u %u %u", &card->parked_mw, &card->idle_mw, &card->limit_mw) == 3) continue;
+        else if (sscanf(line, "power_mw %u %u %u", &card->parked_mw, &card->idle_mw, &card->limit_mw) == 3)
+            continue;
         else if (sscanf(line, "memory_mib %u", &card->memory_mib) == 1) continue;
-        else if (sscanf(line, "profile %u %u %u %u %u %u %u %31s %63s", &slot, &p.id, &p.slices, &p.size, &p.sms,
-                        &p.memory_mib, &p.media, p.name, starts) == 9 && slot < PROFILES) {
-            for (char *rest = starts, *word; p.count < STARTS && (word = strsep(&rest, ","));) p.starts[p.count++] = atoi(word);
+        else if (sscanf(line, "profile %u %u %u %u %u %u %u %31s %63s", &slot, &p.id, &p.slices, &p.size,
+                        &p.sms, &p.memory_mib, &p.media, p.name, starts) == 9 &&
+                 slot < PROFILES) {
+            for (char *rest = starts, *word; p.count < STARTS && (word = strsep(&rest, ","));)
+                p.starts[p.count++] = atoi(word);
             p.most = p.media ? 1 : p.count < COMPUTE / p.slices ? p.count : COMPUTE / p.slices;
             card->profiles[slot] = p;
         }
@@ -82,7 +122,8 @@ static int open_folder(void) {
     Dl_info self;
     if (chosen && *chosen) snprintf(folder, sizeof folder, "%s", chosen);
     else if (dladdr((void *)open_folder, &self) && self.dli_fname && strrchr(self.dli_fname, '/'))
-        snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(self.dli_fname, '/') - self.dli_fname), self.dli_fname);
+        snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(self.dli_fname, '/') - self.dli_fname),
+                 self.dli_fname);
     else return DRIVER_NOT_LOADED;
     int result = read_cards();
     if (result) return result;
@@ -90,7 +131,10 @@ static int open_folder(void) {
     lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lock_fd < 0 || ftruncate(lock_fd, sizeof(State))) return DRIVER_NOT_LOADED;
     state = mmap(NULL, sizeof(State), PROT_READ | PROT_WRITE, MAP_SHARED, lock_fd, 0);
-    if (state == MAP_FAILED) { state = NULL; return DRIVER_NOT_LOADED; }
+    if (state == MAP_FAILED) {
+        state = NULL;
+        return DRIVER_NOT_LOADED;
+    }
     return OK;
 }
 
@@ -104,11 +148,20 @@ static void close_folder(void) {
 /* --- faults and the log --- */
 
 static int code_of(const char *word) {
-    static const struct { const char *word; int code; } words[] = {
-        {"DIE_BEFORE", DIE_BEFORE}, {"DIE_AFTER", DIE_AFTER}, {"NOT_SUPPORTED", NOT_SUPPORTED}, {"NO_PERMISSION", NO_PERMISSION},
-        {"GPU_IS_LOST", GPU_IS_LOST}, {"RESET_REQUIRED", RESET_REQUIRED}, {"IN_USE", IN_USE},
-        {"INSUFFICIENT_RESOURCES", INSUFFICIENT_RESOURCES}, {"UNKNOWN", UNKNOWN}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) if (!strcmp(word, words[i].word)) return words[i].code;
+    static const struct {
+        const char *word;
+        int code;
+    } words[] = {{"DIE_BEFORE", DIE_BEFORE},
+                 {"DIE_AFTER", DIE_AFTER},
+                 {"NOT_SUPPORTED", NOT_SUPPORTED},
+                 {"NO_PERMISSION", NO_PERMISSION},
+                 {"GPU_IS_LOST", GPU_IS_LOST},
+                 {"RESET_REQUIRED", RESET_REQUIRED},
+                 {"IN_USE", IN_USE},
+                 {"INSUFFICIENT_RESOURCES", INSUFFICIENT_RESOURCES},
+                 {"UNKNOWN", UNKNOWN}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strcmp(word, words[i].word)) return words[i].code;
     return atoi(word);
 }
 
@@ -146,18 +199,26 @@ static void note(const char *function, int gpu, const char *arguments, int resul
     path_of(path, sizeof path, "calls.log");
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) return;
-    int size = snprintf(line, sizeof line, "%d %s %d %s %d\n", (int)getpid(), function, gpu, arguments, result);
-    if (write(fd, line, (size_t)size) < 0) { /* a full disk loses a line of the log, nothing else */ }
+    int size =
+        snprintf(line, sizeof line, "%d %s %d %s %d\n", (int)getpid(), function, gpu, arguments, result);
+    if (write(fd, line, (size_t)size) < 0) { /* a full disk loses a line of the log, nothing else */
+    }
     close(fd);
 }
 
 /* --- a call: everything between ENTER and LEAVE sees a state that no other process changes --- */
 
-static void unlock(void) { flock(lock_fd, LOCK_UN); pthread_mutex_unlock(&mutex); }
+static void unlock(void) {
+    flock(lock_fd, LOCK_UN);
+    pthread_mutex_unlock(&mutex);
+}
 
 static int enter(const char *function, int gpu, int *after) {
     pthread_mutex_lock(&mutex);
-    if (!refs) { pthread_mutex_unlock(&mutex); return UNINITIALIZED; }
+    if (!refs) {
+        pthread_mutex_unlock(&mutex);
+        return UNINITIALIZED;
+    }
     flock(lock_fd, LOCK_EX);
     int found = fault(function, gpu);
     if (found == DIE_BEFORE) _exit(99);
@@ -167,16 +228,37 @@ static int enter(const char *function, int gpu, int *after) {
     return found;
 }
 
-#define ENTER(gpu) do { int r_ = enter(__func__, gpu, NULL); if (r_) return r_; } while (0)
-#define LEAVE(result) do { int r_ = (result); unlock(); return r_; } while (0)
-#define CHANGE(gpu, ...) \
-    int after = 0; char arguments[160]; \
-    snprintf(arguments, sizeof arguments, __VA_ARGS__); \
-    do { int r_ = enter(__func__, gpu, &after); if (r_) { note(__func__, gpu, arguments, r_); return r_; } } while (0)
-#define CHANGED(gpu, ms, result) do { \
-    int r_ = (result); note(__func__, gpu, arguments, r_); \
-    if (after) _exit(99); \
-    unlock(); if (!r_ && (ms)) usleep((ms) * 1000u); return r_; } while (0)
+#define ENTER(gpu)                                                                                           \
+    do {                                                                                                     \
+        int r_ = enter(__func__, gpu, NULL);                                                                 \
+        if (r_) return r_;                                                                                   \
+    } while (0)
+#define LEAVE(result)                                                                                        \
+    do {                                                                                                     \
+        int r_ = (result);                                                                                   \
+        unlock();                                                                                            \
+        return r_;                                                                                           \
+    } while (0)
+#define CHANGE(gpu, ...)                                                                                     \
+    int after = 0;                                                                                           \
+    char arguments[160];                                                                                     \
+    snprintf(arguments, sizeof arguments, __VA_ARGS__);                                                      \
+    do {                                                                                                     \
+        int r_ = enter(__func__, gpu, &after);                                                               \
+        if (r_) {                                                                                            \
+            note(__func__, gpu, arguments, r_);                                                              \
+            return r_;                                                                                       \
+        }                                                                                                    \
+    } while (0)
+#define CHANGED(gpu, ms, result)                                                                             \
+    do {                                                                                                     \
+        int r_ = (result);                                                                                   \
+        note(__func__, gpu, arguments, r_);                                                                  \
+        if (after) _exit(99);                                                                                \
+        unlock();                                                                                            \
+        if (!r_ && (ms)) usleep((ms) * 1000u);                                                               \
+        return r_;                                                                                           \
+    } while (0)
 
 /* --- handles: what and which, and of which generation, so that a stale one is refused --- */
 
@@ -190,7 +272,9 @@ static unsigned ci_number(const void *h) { return (unsigned)((uint64_t)h >> 16 &
 
 static Gi *gi_of(const void *h) {
     Gi *gi = &state->gpus[gpu_of(h)].gis[gi_number(h)];
-    return kind_of(h) == GPU_INSTANCE && gi->used && (gi->generation & 0xffff) == ((uint64_t)h & 0xffff) ? gi : NULL;
+    return kind_of(h) == GPU_INSTANCE && gi->used && (gi->generation & 0xffff) == ((uint64_t)h & 0xffff)
+               ? gi
+               : NULL;
 }
 static Ci *ci_of(const void *h, unsigned kind) {
     Ci *ci = &state->gpus[gpu_of(h)].gis[gi_number(h)].cis[ci_number(h)];
@@ -198,11 +282,16 @@ static Ci *ci_of(const void *h, unsigned kind) {
 }
 static GpuState *gpu_state(int gpu) {
     GpuState *found = &state->gpus[gpu];
-    if (!found->set_up) { found->set_up = 1; found->mig = cards[gpu].mig; found->since_s = now_s(); }
+    if (!found->set_up) {
+        found->set_up = 1;
+        found->mig = cards[gpu].mig;
+        found->since_s = now_s();
+    }
     return found;
 }
 static Profile *profile_of(int gpu, unsigned id) {
-    for (int i = 0; i < PROFILES; i++) if (cards[gpu].profiles[i].known && cards[gpu].profiles[i].id == id) return &cards[gpu].profiles[i];
+    for (int i = 0; i < PROFILES; i++)
+        if (cards[gpu].profiles[i].known && cards[gpu].profiles[i].id == id) return &cards[gpu].profiles[i];
     return NULL;
 }
 static int device(const void *h) { return kind_of(h) == DEVICE && gpu_of(h) < count; }
@@ -219,10 +308,12 @@ static unsigned power_mw(int gpu) {
     char path[600], line[128];
     int which, live = 0;
     double watts, extra = 0.0;
-    for (int g = 0; g < GIS; g++) for (int c = 0; c < CIS; c++) live |= (int)state->gpus[gpu].gis[g].cis[c].used;
+    for (int g = 0; g < GIS; g++)
+        for (int c = 0; c < CIS; c++) live |= (int)state->gpus[gpu].gis[g].cis[c].used;
     path_of(path, sizeof path, "load_w");
     FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file)) if (sscanf(line, "%d %lf", &which, &watts) == 2 && which == gpu) extra = watts;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "%d %lf", &which, &watts) == 2 && which == gpu) extra = watts;
     if (file) fclose(file);
     double drawn = (live ? cards[gpu].idle_mw : cards[gpu].parked_mw) + extra * 1000.0;
     return (unsigned)(drawn < cards[gpu].limit_mw ? drawn : cards[gpu].limit_mw);
@@ -255,4 +346,3 @@ static int used_by_a_process(const char *uuid) {
     if (proc) closedir(proc);
     return found;
 }
-
