@@ -32,6 +32,9 @@ def serve(
     seed: int = typer.Option(0, min=0, help="Of the generated trace and of controllers."),
     max_message_mib: int = typer.Option(64, min=1, max=1024, help="Largest message."),
     grace_s: float = typer.Option(30.0, min=0.0, help="How long a stop waits for accepted requests."),
+    partition: str = typer.Option("emulated", help="Who cuts GPUs into slices: emulated or mig."),
+    devices: str = typer.Option("", help="GPUs that mig may cut, as 0,1 or UUIDs; no other is touched."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print what mig would do to the cards, and end."),
 ) -> None:
     """Serve a scenario on three ports: inference, control, metrics. SIGTERM drains, a second one forces."""
     import asyncio
@@ -45,6 +48,7 @@ def serve(
     from clover_rl.errors import InputError
     from clover_rl.serving.carbon_source import carbon_trace
     from clover_rl.serving.dataplane import DataPlaneSettings
+    from clover_rl.serving.partition.select import PartitionSettings
     from clover_rl.serving.runtime import ServerSettings, model_files
 
     if not 0.0 < w < 1.0:
@@ -52,10 +56,22 @@ def serve(
     overrides = {} if time_scale is None else {"time_scale": time_scale}
     chosen = load_scenario(scenario, **overrides)
     model_files(chosen.loaded_profile)  # before a table is built for nothing
+    cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
+    cards.check(chosen.gpus)
+    folder = state or Path("runs") / f"serve-{chosen.name}"
+    if dry_run:
+        from clover_rl.cluster.choices import base_configuration
+        from clover_rl.serving.partition.dry_run import first_configuration, tell_steps
+
+        profile = chosen.loaded_profile
+        base = base_configuration(profile, chosen.gpus)
+        first = first_configuration(folder / "ledger.sqlite", profile, base)
+        typer.echo("\n".join(asyncio.run(tell_steps(cards, profile, first))))
+        return
     trace, begin = carbon_trace(chosen, carbon, start, seed)
     model = model_of(chosen)
     settings = ServerSettings(
-        state=state or Path("runs") / f"serve-{chosen.name}",
+        state=folder,
         carbon=trace,
         carbon_start=begin,
         controller=controller,
@@ -67,6 +83,7 @@ def serve(
         grace_s=grace_s,
         seed=seed,
         data_plane=DataPlaneSettings(max_message_bytes=max_message_mib << 20),
+        partition=cards,
     )
     if not asyncio.run(run_server(chosen, model, settings)):
         note("stopped before every accepted request was answered")

@@ -33,9 +33,11 @@ from clover_rl.serving.energy import EnergyBook
 from clover_rl.serving.instances import InstancePool
 from clover_rl.serving.live_cluster import LiveCluster
 from clover_rl.serving.metrics import Metrics, MetricsExporter
-from clover_rl.serving.partition.emulated import EmulatedPartition
+from clover_rl.serving.partition.select import Partitioning, PartitionSettings
 from clover_rl.serving.reconciler import Reconciler
 from clover_rl.serving.served_model import ServedModel
+from clover_rl.serving.telemetry.gpu_metrics import GpuMetrics
+from clover_rl.serving.telemetry.metered_book import MeteredBook
 from clover_rl.signals import TraceSignal, require_kind
 from clover_rl.signals.feeds import CarbonFeed
 from clover_rl.simulation.model import ClusterModel
@@ -60,6 +62,7 @@ class ServerSettings:
         grace_s: how long a stop waits for accepted requests.
         seed: of whatever is random in controllers.
         data_plane: of the endpoint.
+        partition: who cuts which GPUs.
     """
 
     state: Path
@@ -74,19 +77,20 @@ class ServerSettings:
     grace_s: float = 30.0
     seed: int = 0
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
+    partition: PartitionSettings = field(default_factory=PartitionSettings)
 
 
 def model_files(profile: Profile) -> dict[str, Path]:
     """Variant -> model file of a profile's application, if it can be served here.
 
     Raises:
-        InputError: the profile needs a partition backend that is not there, the application has no
-            signature, or a variant has no file.
+        InputError: the profile is of networks on real GPUs, the application has no signature, or a variant
+            has no file.
     """
     if profile.partition != "emulated":
         raise InputError(
-            f"profile `{profile.name}` needs the partition backend `{profile.partition}`, "
-            "and only `emulated` exists so far",
+            f"profile `{profile.name}` is of networks on real GPUs (slices by {profile.partition}), "
+            "which cannot be served yet",
             fix="serve a scenario with an emulated profile, as demo",
         )
     application = profile.application
@@ -141,10 +145,15 @@ class Runtime:
         self.dispatcher = Dispatcher(self.clock)
         application = profile.application
         self.pool = InstancePool(self.dispatcher, inputs=application.inputs, outputs=application.outputs)
-        self.energy = EnergyBook(model.physics, model.gpus, self.clock.now())
+        self.partition = Partitioning(settings.partition, model.gpus, profile, self.clock.now)
+        meter, began = self.partition.meter, self.clock.now()
+        # an emulated device computes on the CPU: what the cards under it draw is not its energy
+        metered = None if profile.partition == "emulated" else meter
+        book = None if metered is None else MeteredBook(model.physics, model.gpus, began, metered)
+        self.energy = book or EnergyBook(model.physics, model.gpus, began)
         self.reconciler = Reconciler(
             self.pool,
-            EmulatedPartition(model.gpus, profile.gpu, profile.times),
+            self.partition.backend,
             profile,
             models,
             model.gpus,
@@ -152,6 +161,8 @@ class Runtime:
             hold=True,
         )
         self.metrics = Metrics(self.dispatcher, self.pool)
+        if meter is not None:
+            GpuMetrics(meter, self.metrics.registry, book, profile.gpu)
         self.exporter = MetricsExporter(self.metrics.registry)
         self.data_plane = DataPlane(
             ServedModel.of(application),
@@ -189,6 +200,7 @@ class Runtime:
     async def _bring_up(self) -> None:
         target = self.ledger.last_configuration() or self.model.catalogue[self.model.base]
         plan = plan_transition(self.reconciler.actual, target, self.model.profile)
+        await self.partition.recover(plan.target)
         self.reconciler.apply(plan)
         await self.reconciler.settled()
         if self.reconciler.trouble:
@@ -245,6 +257,7 @@ class Runtime:
         await self.control_plane.stop()
         await self.exporter.stop()
         await self.pool.close()
+        self.partition.close()
         self.ledger.close()
 
     # --- who is in charge
