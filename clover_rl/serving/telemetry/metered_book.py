@@ -11,7 +11,7 @@ import numpy as np
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.interval import Energy
 from clover_rl.cluster.provenance import EnergyKind
-from clover_rl.serving.energy import EnergyBook
+from clover_rl.serving.control.energy import EnergyBook
 from clover_rl.serving.telemetry.attribution import attribute
 from clover_rl.serving.telemetry.meter import EnergyMeter
 from clover_rl.simulation.physics import Physics

@@ -16,7 +16,7 @@ from clover_rl.agents.train.export import export_model
 from clover_rl.applications.digits import load_test_set
 from clover_rl.cluster.gpu import gpu_model
 from clover_rl.envs.scalar import MIGClusterEnv
-from clover_rl.serving.load_client import LoadRun
+from clover_rl.serving.clients.load_client import LoadRun
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
 from tests.serving.partition.mig_checker import Checker
 from tests.serving.server_process import ServerProcess, run_cli
