@@ -53,7 +53,7 @@ class StaticRuns:
         rate = arrays.rate[RATE_LAGS:][:, None]
         choices = np.arange(len(model.catalogue))[None, :]
         facts = fluid_step(
-            model.table, model.costs, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s
+            model.rows, None, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s
         )
         total = (
             scenario.objective(model, w)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from clover_rl.cluster.application import Application, TensorSpec, Variant
+from clover_rl.cluster.frozen import FrozenMapping
 from clover_rl.cluster.gpu import CATALOGUE, gpu_model
 from clover_rl.cluster.profile import Interference, PowerModel, Profile, TransitionTimes
 from clover_rl.cluster.provenance import Provenance, ProvenanceKind
@@ -223,7 +223,7 @@ def _read_application(path: Path) -> Application:
         title=file.title,
         metric=file.metric,
         request=file.request,
-        variants=MappingProxyType(variants),
+        variants=FrozenMapping(variants),
         inputs=tuple(tensor.value() for tensor in file.inputs),
         outputs=tuple(tensor.value() for tensor in file.outputs),
         folder=file.folder,
@@ -312,7 +312,7 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
             else None
         ),
         times=TransitionTimes(file.times.create_s, file.times.destroy_s, file.times.load_s),
-        provenance=MappingProxyType(provenance),
+        provenance=FrozenMapping(provenance),
         partition=file.partition,
     )
     for variant in application.variants:

@@ -45,12 +45,12 @@ class ActionScorer:
         source = self.source(state.configuration)
         queued = float(state.last.queued) if state.last else 0.0
         duration = state.interval_s
-        facts = fluid_step(model.table, model.costs, source, choices, rate, queued, duration, self.timeout_s)
+        facts = fluid_step(model.rows, None, source, choices, rate, queued, duration, self.timeout_s)
         p95 = facts.p95_ms
         if self.margin:
             careful = rate * (1.0 + self.margin)
             p95 = fluid_step(
-                model.table, model.costs, source, choices, careful, queued, duration, self.timeout_s
+                model.rows, None, source, choices, careful, queued, duration, self.timeout_s
             ).p95_ms
         total = objective.terms(
             energy_j=facts.energy_j,

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from clover_rl.simulation.tables import GRID, Table
 
-__all__ = ["FluidStep", "TransitionCosts", "fluid_step"]
+__all__ = ["TRUE", "FluidRows", "FluidStep", "TransitionCosts", "fluid_one", "fluid_step"]
 
 Floats = NDArray[np.float64]
-
-_LAST = GRID - 1e-9
 
 
 @dataclass(frozen=True)
@@ -41,18 +40,134 @@ class FluidStep(NamedTuple):
     queued: Floats
 
 
-def _lookup(rows: Floats, index: NDArray[np.intp], utilisation: Floats) -> Floats:
+class FluidRows(NamedTuple):
+    """What `fluid_one` reads, as plain arrays: a table's rows and the costs between them.
+
+    Attributes:
+        capacity: requests/s at full utilisation, shape (n,).
+        slowdown: by neighbours at full utilisation, mean over the instances, shape (n,).
+        p95_ms, accuracy, power_w: over the utilisation grid, shape (n, GRID + 1).
+        duration_s, least: of transitions, shape (n, n).
+    """
+
+    capacity: Floats
+    slowdown: Floats
+    p95_ms: Floats
+    accuracy: Floats
+    power_w: Floats
+    duration_s: Floats
+    least: Floats
+
+    @classmethod
+    def of(cls, table: Table, costs: TransitionCosts, slowdown: Floats | None = None) -> FluidRows:
+        """Contiguous rows; a slowdown of 1 where none is given."""
+        return cls(
+            np.ascontiguousarray(table.capacity, np.float64),
+            np.ones(len(table.capacity)) if slowdown is None else np.ascontiguousarray(slowdown, np.float64),
+            np.ascontiguousarray(table.p95_ms),
+            np.ascontiguousarray(table.accuracy),
+            np.ascontiguousarray(table.power_w),
+            np.ascontiguousarray(costs.duration_s),
+            np.ascontiguousarray(costs.capacity),
+        )
+
+
+TRUE = (1.0, 1.0, 1.0)
+"""Factors on service time, energy above idle and interference of a world that is as the table says."""
+
+
+@njit(cache=True, error_model="numpy")
+def _at(row: Floats, utilisation: float) -> float:  # pragma: no cover (compiled)
     """Linear interpolation on the uniform grid."""
-    at = np.minimum(utilisation * GRID, _LAST)
-    low = at.astype(np.intp)
-    part = at - low
-    first = rows[index, low]
-    return np.asarray(first + part * (rows[index, low + 1] - first))
+    at = min(utilisation * GRID, GRID - 1e-9)
+    low = int(at)
+    value: float = row[low] + (at - low) * (row[low + 1] - row[low])
+    return value
+
+
+@njit(cache=True, error_model="numpy")
+def _stretch(slowdown: float, factor: float, utilisation: float) -> float:  # pragma: no cover (compiled)
+    """Service time over the table's where interference is off by a factor; slowdown grows with load."""
+    extra = (slowdown - 1.0) * utilisation
+    return (1.0 + factor * extra) / (1.0 + extra)
+
+
+@njit(cache=True, error_model="numpy")
+def fluid_one(
+    rows: FluidRows,
+    source: int,
+    target: int,
+    load: float,
+    waiting: float,
+    interval_s: float,
+    timeout_s: float,
+    factors: tuple[float, float, float],
+    kept: float,
+) -> tuple[float, float, float, float, float, float]:  # pragma: no cover (compiled)
+    """One interval of one cluster, see `fluid_step`; `kept` is the share of the source that still stands."""
+    service, energy, interference = factors
+    full = service * _stretch(rows.slowdown[target], interference, 1.0)
+    capacity = rows.capacity[target] / full
+    before_capacity = rows.capacity[source] / (service * _stretch(rows.slowdown[source], interference, 1.0))
+    changing = min(rows.duration_s[source, target], interval_s)
+    after = interval_s - changing
+    scale = before_capacity / rows.capacity[source]  # of the world's capacities to the table's, on the way
+    least = min(rows.least[source, target] * scale, before_capacity * kept, max(capacity, before_capacity))
+    peak = max(waiting + (load - least) * changing, 0.0) if changing > 0.0 else waiting
+    left = max(peak + (load - capacity) * after, 0.0)
+    timed_out = max(left - load * timeout_s, 0.0)
+    left -= timed_out
+    highest = max(waiting, peak)
+    if left > 0.0:
+        wait_s = max(left, highest) / capacity
+    else:
+        spare = capacity - load
+        drains_in = peak / spare if spare > 0.0 else after
+        touched = min(((changing if peak > 0.0 else 0.0) + drains_in) / interval_s, 1.0)
+        wait_s = highest / capacity * (1.0 - 0.05 / touched) if touched > 0.05 else 0.0
+    wait_s = min(wait_s, timeout_s)
+    utilisation = min(load / capacity, 1.0)
+    stretched = service * _stretch(rows.slowdown[target], interference, utilisation)
+    p95 = _at(rows.p95_ms[target], utilisation) * stretched + 1000.0 * wait_s
+    arrived = load * interval_s
+    if timed_out > 0.05 * max(arrived, 1.0):
+        p95 = np.inf
+    if arrived + waiting <= 0.0:
+        p95 = 0.0
+    answered = max(waiting + arrived - left - timed_out, 0.0)
+    busy = min(answered / (interval_s * capacity), 1.0)
+    before = min(load / before_capacity, 1.0)
+    share = changing / interval_s
+    accuracy = share * _at(rows.accuracy[source], before) + (1.0 - share) * _at(rows.accuracy[target], busy)
+    rest = rows.power_w[target, 0]
+    power = rest + (_at(rows.power_w[target], busy) - rest) * energy / full
+    rest = rows.power_w[source, 0]
+    during = rest + (_at(rows.power_w[source], before) - rest) * energy * scale
+    energy_j = max(during, power) * changing + power * after
+    return p95, accuracy, energy_j, answered, timed_out, left
+
+
+@njit(cache=True, error_model="numpy")
+def _fluid_many(
+    rows: FluidRows,
+    source: NDArray[np.intp],
+    target: NDArray[np.intp],
+    load: Floats,
+    waiting: Floats,
+    interval_s: float,
+    timeout_s: float,
+    out: Floats,
+) -> None:  # pragma: no cover (compiled)
+    one = (1.0, 1.0, 1.0)
+    for k in range(len(source)):
+        facts = fluid_one(rows, source[k], target[k], load[k], waiting[k], interval_s, timeout_s, one, 1.0)
+        for j in range(6):
+            out[j, k] = facts[j]
 
 
 def fluid_step(
-    table: Table,
-    costs: TransitionCosts,
+    table: Table | FluidRows,
+    costs: TransitionCosts | None,
     source: ArrayLike,
     target: ArrayLike,
     rate: ArrayLike,
@@ -67,7 +182,7 @@ def fluid_step(
     of the wait reaches the p95.
 
     Args:
-        table: steady state of the catalogue.
+        table: steady state of the catalogue; or rows prepared once, with costs None.
         costs: of transitions between its configurations.
         source, target: indices of configurations.
         rate: mean arrival rate over the interval, requests/s.
@@ -75,41 +190,19 @@ def fluid_step(
         duration_s: length of the interval, s.
         timeout_s: a request waiting longer leaves.
     """
-    src, dst = np.asarray(source, np.intp), np.asarray(target, np.intp)
-    load = np.asarray(rate, np.float64)
-    waiting = np.asarray(queued, np.float64)
-    capacity = table.capacity[dst]
-    changing = np.minimum(costs.duration_s[src, dst], duration_s)
-    after = duration_s - changing
-    least = np.minimum(costs.capacity[src, dst], np.maximum(capacity, table.capacity[src]))
-    peak = np.maximum(waiting + (load - least) * changing, 0.0)
-    peak = np.where(changing > 0.0, peak, waiting)
-    left = np.maximum(peak + (load - capacity) * after, 0.0)
-    patience = load * timeout_s
-    timed_out = np.maximum(left - patience, 0.0)
-    left = left - timed_out
-    highest = np.maximum(waiting, peak)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spare = capacity - load
-        drains_in = np.where(spare > 0.0, peak / spare, after)
-        touched = np.minimum((changing * (peak > 0.0) + drains_in) / duration_s, 1.0)
-        falling = (highest / capacity) * np.maximum(1.0 - 0.05 / touched, 0.0)
-        falling = np.where(touched > 0.05, falling, 0.0)
-    growing = np.maximum(left, highest) / capacity
-    wait_s = np.minimum(np.where(left > 0.0, growing, falling), timeout_s)
-    utilisation = np.minimum(load / capacity, 1.0)
-    p95 = _lookup(table.p95_ms, dst, utilisation) + 1000.0 * wait_s
-    arrived = load * duration_s
-    p95 = np.where(timed_out > 0.05 * np.maximum(arrived, 1.0), np.inf, p95)
-    p95 = np.where(arrived + waiting > 0.0, p95, 0.0)
-    answered = np.maximum(waiting + arrived - left - timed_out, 0.0)
-    busy = np.minimum(answered / (duration_s * capacity), 1.0)
-    before = np.minimum(load / table.capacity[src], 1.0)
-    share = changing / duration_s
-    accuracy = share * _lookup(table.accuracy, src, before) + (1.0 - share) * _lookup(
-        table.accuracy, dst, busy
+    if isinstance(table, FluidRows):
+        rows = table
+    else:
+        assert costs is not None, "a table needs its costs"
+        rows = FluidRows.of(table, costs)
+    src, dst, load, waiting = np.broadcast_arrays(
+        np.asarray(source, np.intp),
+        np.asarray(target, np.intp),
+        np.asarray(rate, np.float64),
+        np.asarray(queued, np.float64),
     )
-    power = _lookup(table.power_w, dst, busy)
-    during = np.maximum(_lookup(table.power_w, src, before), power)
-    energy = during * changing + power * after
-    return FluidStep(p95, accuracy, energy, answered, timed_out, left)
+    out = np.empty((6, load.size))
+    flat_src, flat_dst = (np.ascontiguousarray(part).reshape(-1) for part in (src, dst))
+    flat_load, flat_waiting = (np.ascontiguousarray(part).reshape(-1) for part in (load, waiting))
+    _fluid_many(rows, flat_src, flat_dst, flat_load, flat_waiting, duration_s, timeout_s, out)
+    return FluidStep(*out.reshape(6, *load.shape))

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clover_rl.cluster.choices import (
     Catalogue,
@@ -19,9 +18,10 @@ from clover_rl.cluster.choices import (
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.histogram import quantile_ms
 from clover_rl.cluster.objective import BaseLine, Objective
-from clover_rl.cluster.planner import plan_transition
+from clover_rl.cluster.planner import capacity_alone
 from clover_rl.cluster.profile import Profile
-from clover_rl.simulation.fluid import TransitionCosts
+from clover_rl.simulation.costs import transition_costs
+from clover_rl.simulation.fluid import FluidRows, TransitionCosts
 from clover_rl.simulation.physics import Physics
 from clover_rl.simulation.pruning import INTENSITIES, LOADS, SLA_MARGINS, TOLERANCE, WEIGHTS, prune
 from clover_rl.simulation.stored import (
@@ -64,7 +64,7 @@ class ClusterModel:
     Attributes:
         profile: the profile that the model believes.
         gpus: number of GPUs.
-        catalogue: pruned configurations, in the order of the full catalogue.
+        catalogue: pruned configurations (unless all were asked for), in the order of the full catalogue.
         table: their steady state.
         costs: of the transitions between them.
         sla_ms: bound on the p95, ms.
@@ -92,6 +92,15 @@ class ClusterModel:
     def physics(self) -> Physics:
         """Laws of the profile."""
         return Physics(self.profile)
+
+    @cached_property
+    def rows(self) -> FluidRows:
+        """Table and costs as plain arrays, for `fluid_step` and compiled loops."""
+        slowdown = [
+            capacity_alone(item, self.profile) / capacity
+            for item, capacity in zip(self.catalogue.configurations, self.table.capacity, strict=True)
+        ]
+        return FluidRows.of(self.table, self.costs, np.array(slowdown))
 
     def predict(self, configuration: ClusterConfiguration, rate: float) -> Prediction:
         """Steady state of any configuration under a load in requests/s: from the table where it is there."""
@@ -131,6 +140,7 @@ def build_model(
     sla_ms: float | None = None,
     reference_g_per_kwh: float = 250.0,
     penalty: tuple[float, float] = (0.1, 0.5),
+    pruned: bool = True,
     progress: Progress | None = None,
 ) -> ClusterModel:
     """The model of a profile on some GPUs, from the cache where it is there.
@@ -140,14 +150,15 @@ def build_model(
         gpus: number of GPUs.
         sla_ms: bound on the p95; BASE's table p95 at 80 % of its capacity when left out.
         reference_g_per_kwh, penalty: of the objective that decides what pruning keeps.
+        pruned: False keeps the whole catalogue, with the costs of all its transitions.
         progress: called with (done, total) while the table is built.
     """
     full = homogeneous_catalogue(profile, gpus)
     physics = Physics(profile)
-    path = stored_path("models", _inputs(physics, gpus, full, sla_ms, reference_g_per_kwh, penalty))
+    path = stored_path("models", _inputs(physics, gpus, full, sla_ms, reference_g_per_kwh, penalty, pruned))
     stored = read_arrays(path)
     if stored is None:
-        stored = _compute(physics, gpus, full, sla_ms, reference_g_per_kwh, penalty, progress)
+        stored = _compute(physics, gpus, full, sla_ms, reference_g_per_kwh, penalty, pruned, progress)
         write_arrays(path, stored)
     catalogue = full.subset(stored["kept"])
     base, co2opt = (
@@ -175,6 +186,7 @@ def _compute(
     sla_ms: float | None,
     reference: float,
     penalty: tuple[float, float],
+    pruned: bool,
     progress: Progress | None,
 ) -> Arrays:
     profile = physics.profile
@@ -190,34 +202,20 @@ def _compute(
         penalty_base=penalty[0],
         penalty_slope=penalty[1],
     )
-    kept = prune(table, objective, kept_always)
+    kept = prune(table, objective, kept_always) if pruned else np.arange(len(full))
     catalogue = full.subset(kept)
     small = table.subset(kept)
-    duration, capacity = _costs(profile, physics, catalogue)
+    costs = transition_costs(physics, catalogue, progress=progress)
     return {
         "kept": kept,
         "capacity": small.capacity,
         "latency_ms": small.latency_ms,
         "accuracy": small.accuracy,
         "power_w": small.power_w,
-        "change_s": duration,
-        "change_capacity": capacity,
+        "change_s": costs.duration_s,
+        "change_capacity": costs.capacity,
         "sla_ms": np.array(sla_ms),
     }
-
-
-def _costs(
-    profile: Profile, physics: Physics, catalogue: Catalogue
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    n = len(catalogue)
-    duration = np.zeros((n, n))
-    capacity = np.zeros((n, n))
-    for i, source in enumerate(catalogue.configurations):
-        for j, target in enumerate(catalogue.configurations):
-            plan = plan_transition(source, target, profile)
-            duration[i, j] = plan.duration_s
-            capacity[i, j] = min(physics.capacity(state) for state in set(plan.states()))
-    return duration, capacity
 
 
 def _inputs(
@@ -227,10 +225,12 @@ def _inputs(
     sla_ms: float | None,
     reference: float,
     penalty: tuple[float, float],
+    pruned: bool,
 ) -> dict[str, Any]:
     return {
         "table": table_inputs(physics, full),
         "gpus": gpus,
         "prune": [LOADS.tolist(), INTENSITIES.tolist(), WEIGHTS.tolist(), TOLERANCE, list(SLA_MARGINS)],
         "objective": [sla_ms, reference, list(penalty)],
+        "pruned": pruned,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.planner import plan_transition
 from clover_rl.envs.scenario import Scenario
 from clover_rl.simulation import model as model_module
+from clover_rl.simulation.costs import transition_costs
 from clover_rl.simulation.model import BASE_LOAD, ClusterModel, build_model
+from clover_rl.simulation.physics import Physics
 from clover_rl.simulation.tables import build_table
 
 
@@ -63,16 +66,26 @@ def test_pruning_loses_nothing_that_is_best_somewhere(
             assert total[kept].max() >= total.max() - 1e-3
 
 
-def test_transition_costs_are_those_of_the_plans(small_model: ClusterModel) -> None:
-    for source, target in ((0, 11), (11, 7), (7, 0)):
-        plan = plan_transition(
-            small_model.catalogue[source], small_model.catalogue[target], small_model.profile
-        )
-        assert small_model.costs.duration_s[source, target] == plan.duration_s
-        least = min(small_model.physics.capacity(state) for state in plan.states())
-        assert small_model.costs.capacity[source, target] == least
-    assert not np.diagonal(small_model.costs.duration_s).any()
-    assert np.allclose(np.diagonal(small_model.costs.capacity), small_model.table.capacity)
+@pytest.mark.parametrize("memory_mib", [1000.0, 30_000.0])
+def test_transition_costs_are_those_of_the_plans(small_model: ClusterModel, memory_mib: float) -> None:
+    """With little memory a variant finds no room beside the one that it replaces."""
+    profile = replace(small_model.profile, memory_mib={"S": memory_mib / 2, "L": memory_mib})
+    physics, full = Physics(profile), homogeneous_catalogue(profile, 3)
+    costs = transition_costs(physics, full)
+    rng = np.random.default_rng(1)
+    kinds = set()
+    for source, target in rng.integers(len(full), size=(300, 2)):
+        plan = plan_transition(full[source], full[target], profile)
+        kinds |= {step.what for step in plan.steps}
+        assert costs.duration_s[source, target] == pytest.approx(plan.duration_s)
+        least = min(physics.capacity(state) for state in plan.states())
+        assert costs.capacity[source, target] == pytest.approx(least)
+    assert kinds >= {"drain", "destroy", "create", "load", "ready"}
+    assert not np.diagonal(costs.duration_s).any()
+    assert np.diagonal(costs.capacity) == pytest.approx(
+        [physics.capacity(item) for item in full.configurations]
+    )
+    assert small_model.costs.duration_s.shape == (len(small_model.catalogue),) * 2
 
 
 def test_prediction_outside_the_catalogue_is_simulated(small_model: ClusterModel) -> None:
