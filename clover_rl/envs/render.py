@@ -137,6 +137,10 @@ class Scene:
         self._window: Window | None = None
         self._windowless = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without figure and window, which are made again where they are needed."""
+        return self.__dict__ | {"_painter": None, "_window": None}
+
     def begin(self, observation: NDArray[np.float32], info: Mapping[str, Any]) -> None:
         """A new episode, as `reset` returned it."""
         self._intensity.clear()
@@ -202,7 +206,7 @@ class Scene:
             w=float(info.get("w", np.nan)),
             sla_ms=float(info.get("sla_ms", model.sla_ms)),
             gpus=configuration.gpus,
-            lost=model.gpus - int(info.get("available", model.gpus)),
+            lost=model.gpus - round(float(fields["available"][0]) * model.gpus),
             variants=tuple(application.variants),
             summary=self._summary.result(0) if self._step else {},
         )

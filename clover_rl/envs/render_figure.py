@@ -231,7 +231,8 @@ class FramePainter:
         for number, gpu in enumerate(frame.gpus):
             if number >= len(frame.gpus) - frame.lost:
                 box(number, 0, MEMORY_SLICES, LOST, "unavailable")
-            elif gpu.parked:
+                continue
+            if gpu.parked:
                 box(number, 0, MEMORY_SLICES, PARKED, "parked")
             for item in gpu.placed:
                 place = item.placement

@@ -123,14 +123,7 @@ def make_recorded(recording: Recording, **overrides: Any) -> gym.Env[Any, Any]:
         raise InputError(f"unknown environment `{name}`", where=where, fix="use the version that recorded it")
     scenario = validate_model(dict(metadata["scenario"]), Scenario, where=where)
     arguments = dict(metadata["arguments"]) | {"scenario": scenario} | overrides
-    try:
-        return gym.make(name, **arguments)
-    except TypeError as error:
-        raise InputError(
-            f"the recorded arguments are not this version's ({error})",
-            where=where,
-            fix="use the version that recorded it",
-        ) from None
+    return gym.make(name, **arguments)
 
 
 def replay(path: str | Path) -> Replay:

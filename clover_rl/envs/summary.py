@@ -18,6 +18,7 @@ SUMS = (
     "carbon",
     "accuracy_term",
     "penalty",
+    "invalid",
     "carbon_g",
     "base_carbon_g",
     "energy_j",
@@ -28,16 +29,18 @@ SUMS = (
     "loaded",
     "held",
     "transitions",
+    "refused",
 )
 """Columns of the sums: facts of an interval by their names; `correct` is accuracy x answered, `loaded`
 counts intervals with arrivals, `held` those among them that kept the SLA, `transitions` changes of the
-action."""
+configuration, `refused` actions that the mask forbade."""
 
 EPISODE_KEYS: Mapping[str, str] = {
     "episode_objective": "mean reward of an interval",
     "episode_reward_carbon": "mean of the reward's carbon term",
     "episode_reward_accuracy": "mean of the reward's accuracy term",
     "episode_reward_penalty": "mean of the reward's penalty term",
+    "episode_reward_invalid": "mean of what masked actions cost",
     "episode_carbon_saving": "share of BASE's carbon for the same requests that was saved",
     "episode_carbon_g_per_request": "operational gCO2 per answered request; 0 where none was answered",
     "episode_energy_kwh": "energy of the whole cluster, kWh",
@@ -46,12 +49,14 @@ EPISODE_KEYS: Mapping[str, str] = {
     "episode_sla_held_share": "share of the intervals with arrivals in which p95 <= SLA; 1 without any",
     "episode_timed_out_share": "share of the arrived requests that timed out",
     "episode_requests": "requests that arrived",
-    "episode_transitions": "intervals that began with another action than the one before",
+    "episode_transitions": "intervals that began with another configuration than the one before",
+    "episode_refused_actions": "actions that the mask forbade",
 }
 """Flat keys that info holds at the end of an episode, for `Monitor(info_keywords=...)`, and their meaning."""
 
 _COLUMN = {name: index for index, name in enumerate(SUMS)}
-_SUMMED = tuple(name for name in SUMS if name not in ("steps", "correct", "loaded", "held", "transitions"))
+_DERIVED = ("steps", "correct", "loaded", "held", "transitions", "refused")
+_SUMMED = tuple(name for name in SUMS if name not in _DERIVED)
 
 
 class EpisodeSummary:
@@ -82,7 +87,7 @@ class EpisodeSummary:
 
         Args:
             facts: an interval's facts by name, each of shape (rows,): those of EnvironmentCore.step.
-            changed: whether the action was another one than before, shape (rows,).
+            changed: whether the configuration is another one than before, shape (rows,).
             rows: which episodes; each at most once.
         """
         sums = self.sums
@@ -93,6 +98,7 @@ class EpisodeSummary:
         sums[rows, _COLUMN["correct"]] += np.asarray(facts["accuracy"]) * np.asarray(facts["answered"])
         sums[rows, _COLUMN["loaded"]] += loaded
         sums[rows, _COLUMN["held"]] += loaded & np.asarray(facts["sla_held"])
+        sums[rows, _COLUMN["refused"]] += ~np.asarray(facts["action_valid"], bool)
         sums[rows, _COLUMN["transitions"]] += np.asarray(changed)
 
     def add_info(self, reward: float, info: Mapping[str, Any]) -> None:
@@ -106,6 +112,7 @@ class EpisodeSummary:
             "carbon": terms["carbon"],
             "accuracy_term": terms["accuracy"],
             "penalty": terms["penalty"],
+            "invalid": terms["invalid"],
         }
         text = info["configuration"]
         self.add(facts, self._configuration is not None and text != self._configuration)
@@ -123,6 +130,7 @@ class EpisodeSummary:
             "episode_reward_carbon": found["carbon"] / steps,
             "episode_reward_accuracy": found["accuracy_term"] / steps,
             "episode_reward_penalty": found["penalty"] / steps,
+            "episode_reward_invalid": found["invalid"] / steps,
             "episode_carbon_saving": 1.0 - _share(found["carbon_g"], found["base_carbon_g"], 1.0),
             "episode_carbon_g_per_request": _share(found["carbon_g"], answered, 0.0),
             "episode_energy_kwh": found["energy_j"] / 3.6e6,
@@ -132,6 +140,7 @@ class EpisodeSummary:
             "episode_timed_out_share": _share(found["timed_out"], arrived, 0.0),
             "episode_requests": arrived,
             "episode_transitions": found["transitions"],
+            "episode_refused_actions": found["refused"],
         }
 
     def result(self, row: int) -> dict[str, float]:

@@ -179,7 +179,7 @@ def test_another_version_profile_or_catalogue_is_noted(recorded: Path) -> None:
         ({"env_id": "os:system"}, "unknown environment `os:system`"),
         ({"format": 99}, "has format 99, not 1"),
         ({"scenario": {"name": "x"}}, "key `title` is missing"),
-        ({"arguments": {"colour": "red"}}, "the recorded arguments are not this version's"),
+        ({"arguments": {"colour": "red"}}, "unknown argument `colour`"),
         ({"arguments": {"w": 7}}, "w is 7"),
     ],
 )

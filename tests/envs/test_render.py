@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 import clover_rl  # noqa: F401  (registers the environments)
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.envs import render_window
-from clover_rl.envs.render import WINDOW_H, Frame, Scene, Trail, raw_fields
+from clover_rl.envs.render import RENDER_MODES, WINDOW_H, Frame, Scene, Trail, raw_fields
 from clover_rl.envs.render_colours import LOST, PARKED, ink_on, variant_colours
 from clover_rl.envs.render_figure import SIZE, FramePainter
 from clover_rl.envs.render_text import frame_text, sparkline
@@ -77,7 +81,9 @@ def test_a_frame_holds_what_the_environment_returned(played: Played) -> None:
 
 def test_fields_read_back_from_an_observation_are_in_their_units(played: Played) -> None:
     raw = raw_fields(played.env.observation_codec, played.observation)
-    assert raw["intensity"][0] == pytest.approx(played.env.core.intensity[0, 0], rel=1e-6)
+    codec = played.env.observation_codec
+    again = np.concatenate([codec.encode_field(name, values) for name, values in raw.items()])
+    np.testing.assert_allclose(again, played.observation, rtol=1e-6, atol=1e-6)
     assert raw["log_w"][0] == pytest.approx(-1.0, abs=1e-6)
 
 
@@ -204,6 +210,13 @@ def test_colours_of_variants_differ_and_darken_with_size(n: int) -> None:
     assert ink_on((20, 20, 90)) == (255, 255, 255)
 
 
+def test_a_scene_can_be_pickled_in_the_middle_of_an_episode(played: Played) -> None:
+    played.step(0, 1)
+    picture = played.scene.render()
+    again = pickle.loads(pickle.dumps(played.scene))
+    assert np.array_equal(again.render(), picture)
+
+
 def test_an_unknown_mode_is_refused(scenario_file: str) -> None:
     with pytest.raises(InputError, match="unknown render mode `film`; use one of rgb_array, human, ansi"):
         Played(scenario_file, mode="film")
@@ -268,3 +281,74 @@ def test_human_mode_uses_the_window_where_there_is_one(
     played.scene.close()
     assert kept.closed
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("fidelity", ["table", "event"])
+def test_every_mode_keeps_gymnasiums_contract(
+    scenario_file: str, no_display: None, capsys: pytest.CaptureFixture[str], fidelity: str
+) -> None:
+    for mode in RENDER_MODES:
+        env = gym.make(NAME, scenario=scenario_file, fidelity=fidelity, render_mode=mode)
+        assert env.render_mode == mode
+        assert env.metadata["render_fps"] > 0
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        shown = env.render()  # Gymnasium's passive checker looks at what is returned; warnings are errors
+        assert isinstance(shown, {"rgb_array": np.ndarray, "ansi": str, "human": type(None)}[mode])
+        printed = capsys.readouterr().out
+        assert printed.count("small  step") == (2 if mode == "human" else 0)
+        assert "\x1b" not in printed
+        env.close()
+        env.close()
+
+
+def test_rendering_before_the_first_reset_says_so(scenario_file: str) -> None:
+    env = gym.make(NAME, scenario=scenario_file, render_mode="ansi").unwrapped
+    with pytest.raises(InputError, match=r"nothing to render yet; call reset\(\) first"):
+        env.render()
+
+
+def test_rendering_without_a_mode_warns_and_returns_nothing(scenario_file: str) -> None:
+    env = MIGClusterEnv(scenario_file)
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="without a render mode"):
+        assert env.render() is None
+
+
+def test_lists_of_frames_are_collected(scenario_file: str) -> None:
+    env = gym.make(NAME, scenario=scenario_file, render_mode="rgb_array_list")
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.action_space.sample())
+    frames: Any = env.render()
+    assert [frame.shape for frame in frames] == [(SIZE[1], SIZE[0], 3)] * 4
+    assert len({frame.tobytes() for frame in frames}) == 4
+
+
+def test_lost_gpus_are_shown_as_the_observation_says(scenario_file: str) -> None:
+    env = gym.make(NAME, scenario=scenario_file, render_mode="ansi", losses_per_week=200.0, outage_hours=0.5)
+    base = env.unwrapped
+    assert isinstance(base, MIGClusterEnv)
+    env.reset(seed=0)
+    found = set()
+    for _ in range(100):
+        env.step(env.action_space.sample())
+        lost = base.model.gpus - int(base.core.available[0])
+        assert str(env.render()).count("unavailable") == lost
+        found.add(lost)
+    assert len(found) > 1
+
+
+@pytest.mark.skipif(find_spec("moviepy") is None, reason="Gymnasium films with moviepy, not installed")
+def test_an_episode_is_filmed(scenario_file: str, tmp_path: Path) -> None:
+    from gymnasium.wrappers import RecordVideo
+
+    env = RecordVideo(
+        gym.make(NAME, scenario=scenario_file, days=0.05, render_mode="rgb_array"), str(tmp_path)
+    )
+    env.reset(seed=0)
+    truncated = False
+    while not truncated:
+        truncated = env.step(env.action_space.sample())[3]
+    env.close()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]

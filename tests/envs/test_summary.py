@@ -20,6 +20,7 @@ def facts(**given: Any) -> dict[str, Any]:
         "carbon": np.full(n, 0.06),
         "accuracy_term": np.full(n, -0.01),
         "penalty": np.zeros(n),
+        "invalid": np.zeros(n),
         "carbon_g": np.full(n, 30.0),
         "base_carbon_g": np.full(n, 40.0),
         "energy_j": np.full(n, 3.6e5),
@@ -28,6 +29,7 @@ def facts(**given: Any) -> dict[str, Any]:
         "timed_out": np.zeros(n),
         "accuracy": np.full(n, 0.8),
         "sla_held": np.ones(n, bool),
+        "action_valid": np.ones(n, bool),
     } | given
 
 
@@ -43,6 +45,7 @@ def test_an_episode_is_weighted_by_what_was_answered_and_by_what_base_would_have
             base_carbon_g=np.array([160.0]),
             carbon_g=np.array([90.0]),
             sla_held=np.array([False]),
+            action_valid=np.array([False]),
             reward=np.array([-0.15]),
         ),
         True,
@@ -57,7 +60,7 @@ def test_an_episode_is_weighted_by_what_was_answered_and_by_what_base_would_have
     assert found["episode_timed_out_share"] == pytest.approx(0.2)
     assert found["episode_energy_kwh"] == pytest.approx(0.2)
     assert found["episode_requests"] == 500
-    assert found["episode_transitions"] == 1
+    assert found["episode_transitions"] == found["episode_refused_actions"] == 1
 
 
 def test_intervals_without_arrivals_neither_keep_nor_break_the_sla() -> None:
@@ -108,5 +111,10 @@ def test_infos_of_an_environment_add_up_to_what_its_facts_add_up_to(scenario_fil
     assert found["episode_carbon_saving"] == pytest.approx(1 - carbon / base)
     changes = np.count_nonzero(np.diff([info["action"] for info in infos]))
     assert found["episode_transitions"] == changes
-    terms = ("episode_reward_carbon", "episode_reward_accuracy", "episode_reward_penalty")
+    terms = (
+        "episode_reward_carbon",
+        "episode_reward_accuracy",
+        "episode_reward_penalty",
+        "episode_reward_invalid",
+    )
     assert sum(found[name] for name in terms) == pytest.approx(found["episode_objective"])
