@@ -10,6 +10,7 @@ from clover_rl import __version__
 from clover_rl.cli import (
     demo,
     deploy,
+    env,
     evaluate,
     export,
     infer,
@@ -45,6 +46,7 @@ app.command("status")(status.status)
 app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(env.app, name="env")
 app.add_typer(profile.app, name="profile")
 app.add_typer(validate.app, name="validate")
 
