@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint format type pytest slow bench protos clean
+.PHONY: install node demo test lint format type pytest slow bench protos clean
 
 install: $(STAMP)
 
@@ -12,7 +12,13 @@ $(STAMP): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(MAKE) node
 	touch $(STAMP)
+
+# The Node client of examples/ and its test; where there is no npm, the test is skipped.
+node:
+	if command -v npm >/dev/null; then npm install --no-package-lock --ignore-scripts --no-audit --no-fund \
+		--loglevel=error --prefix examples/node || echo "no Node client: npm could not install it"; fi
 
 demo: install
 	$(BIN)/clover-rl demo --out clover-demo

@@ -32,6 +32,12 @@ def serve(
     seed: int = typer.Option(0, min=0, help="Of the generated trace and of controllers."),
     max_message_mib: int = typer.Option(64, min=1, max=1024, help="Largest message."),
     grace_s: float = typer.Option(30.0, min=0.0, help="How long a stop waits for accepted requests."),
+    queue: int = typer.Option(1024, min=1, max=1_000_000, help="Most requests that may wait."),
+    full_is_unavailable: bool = typer.Option(
+        False, "--full-is-unavailable", help="Answer UNAVAILABLE when the queue is full, as Triton does."
+    ),
+    log_format: str = typer.Option("text", help="text or json, one event a line."),
+    log_requests: bool = typer.Option(False, "--log-requests", help="Log answered requests as well."),
 ) -> None:
     """Serve a scenario on three ports: inference, control, metrics. SIGTERM drains, a second one forces."""
     import asyncio
@@ -43,15 +49,20 @@ def serve(
     from clover_rl.cli.server import run_server
     from clover_rl.envs.scenario import load_scenario
     from clover_rl.errors import InputError
-    from clover_rl.serving.carbon_source import carbon_trace
-    from clover_rl.serving.dataplane import DataPlaneSettings
-    from clover_rl.serving.runtime import ServerSettings, model_files
+    from clover_rl.serving.control.carbon_source import carbon_trace
+    from clover_rl.serving.control.models import model_definitions
+    from clover_rl.serving.control.runtime import ServerSettings
+    from clover_rl.serving.endpoint.dataplane import DataPlaneSettings
+    from clover_rl.serving.logs import LogFormat
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
+    style: LogFormat = "json" if log_format == "json" else "text"
+    if log_format != style:
+        raise InputError(f"--log-format is `{log_format}`", fix="use text or json")
     overrides = {} if time_scale is None else {"time_scale": time_scale}
     chosen = load_scenario(scenario, **overrides)
-    model_files(chosen.loaded_profile)  # before a table is built for nothing
+    model_definitions(chosen.loaded_profile)  # before a table is built for nothing
     trace, begin = carbon_trace(chosen, carbon, start, seed)
     model = model_of(chosen)
     settings = ServerSettings(
@@ -66,8 +77,13 @@ def serve(
         metrics_port=metrics_port,
         grace_s=grace_s,
         seed=seed,
-        data_plane=DataPlaneSettings(max_message_bytes=max_message_mib << 20),
+        queue=queue,
+        data_plane=DataPlaneSettings(
+            max_message_bytes=max_message_mib << 20,
+            full_is_unavailable=full_is_unavailable,
+            log_answers=log_requests,
+        ),
     )
-    if not asyncio.run(run_server(chosen, model, settings)):
+    if not asyncio.run(run_server(chosen, model, settings, log_format=style)):
         note("stopped before every accepted request was answered")
         raise typer.Exit(1)

@@ -88,6 +88,7 @@ class _Tensor(_File):
 class _Variant(_File):
     accuracy: Annotated[Positive, Field(le=1)]
     model: str | None = None
+    entry_point: str | None = None
 
 
 class _Application(_File):
@@ -100,6 +101,7 @@ class _Application(_File):
     inputs: list[_Tensor] = []
     outputs: list[_Tensor] = []
     folder: str | None = None
+    idempotent: bool = True
 
 
 class _Power(_File):
@@ -209,7 +211,8 @@ def _read_application(path: Path) -> Application:
     file = load_model(path, _Application)
     provenance = file.accuracy_provenance.value()
     variants = {
-        key: Variant(key, entry.accuracy, provenance, entry.model) for key, entry in file.variants.items()
+        key: Variant(key, entry.accuracy, provenance, entry.model, entry.entry_point)
+        for key, entry in file.variants.items()
     }
     accuracies = [variant.accuracy for variant in variants.values()]
     if accuracies != sorted(accuracies):
@@ -227,6 +230,7 @@ def _read_application(path: Path) -> Application:
         inputs=tuple(tensor.value() for tensor in file.inputs),
         outputs=tuple(tensor.value() for tensor in file.outputs),
         folder=file.folder,
+        idempotent=file.idempotent,
     )
 
 

@@ -79,7 +79,8 @@ class FactoredCodec:
             )
         if ((vectors < 0) | (vectors >= np.array(self.nvec))).any():
             raise InputError(
-                "a number of a factored action is outside its choices", fix=f"use {list(self.nvec)}"
+                "a number of a factored action is outside its choices",
+                fix=f"choose each below {list(self.nvec)}",
             )
         found: NDArray[np.int32] = self.indices[tuple(np.moveaxis(vectors, -1, 0))]
         return np.asarray(found, np.intp)

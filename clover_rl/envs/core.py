@@ -16,14 +16,14 @@ from clover_rl.control.budget import BudgetKeeper
 from clover_rl.control.codecs import clock_features
 from clover_rl.control.factored import FactoredCodec
 from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS
-from clover_rl.envs.kernel import Columns, observe_rows, play_rows
+from clover_rl.envs.kernel import Columns, observe_rows
 from clover_rl.envs.outages import draw_outages
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.settings import EpisodeSettings
 from clover_rl.envs.signals import draw_signals, sample_signals
 from clover_rl.errors import InputError
 from clover_rl.simulation.cluster import SimulatedCluster
-from clover_rl.simulation.fluid import FluidStep, fluid_step
+from clover_rl.simulation.fluid import FluidStep, fluid_step, play_rows
 from clover_rl.simulation.model import ClusterModel
 from clover_rl.simulation.physics import Physics
 

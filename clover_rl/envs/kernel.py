@@ -1,4 +1,4 @@
-"""The compiled part of a step: one interval of some rows at table fidelity, and their observations."""
+"""The compiled part of an observation: every number is encoded already and only put in its place."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from clover_rl.simulation.fluid import FluidRows, fluid_one
-
-__all__ = ["Columns", "observe_rows", "play_rows"]
+__all__ = ["Columns", "observe_rows"]
 
 Floats = NDArray[np.float64]
 Encoded = NDArray[np.float32]
@@ -28,55 +26,6 @@ class Columns(NamedTuple):
     queued: int
     log_w: int
     log_sla: int
-
-
-@njit(cache=True, error_model="numpy")
-def play_rows(
-    table: FluidRows,
-    rows: Indices,
-    chosen: Indices,
-    action: Indices,
-    t: NDArray[np.int64],
-    rate: Floats,
-    first: int,
-    queued: Floats,
-    factors: Floats,
-    kept: Floats,
-    interval_s: float,
-    timeout_s: float,
-    out: Floats,
-) -> None:  # pragma: no cover (compiled)
-    """One interval of some rows.
-
-    Args:
-        table: steady state and costs.
-        rows: which rows, shape (k,).
-        chosen: their next configurations, shape (k,).
-        action, t, queued: of all rows, shape (n,).
-        rate: requests/s, shape (n, first + steps).
-        first: column of `rate` at which t = 0 stands.
-        factors: on service, energy and interference, shape (n, 3).
-        kept: share of the source that still stands, shape (k,).
-        interval_s, timeout_s: s.
-        out: FluidStep's facts and the requests that arrived, shape (7, k).
-    """
-    for k in range(len(rows)):
-        row = rows[k]
-        load = rate[row, first + t[row]]
-        facts = fluid_one(
-            table,
-            action[row],
-            chosen[k],
-            load,
-            queued[row],
-            interval_s,
-            timeout_s,
-            (factors[row, 0], factors[row, 1], factors[row, 2]),
-            kept[k],
-        )
-        for j in range(6):
-            out[j, k] = facts[j]
-        out[6, k] = load * interval_s
 
 
 @njit(cache=True, error_model="numpy")

@@ -95,6 +95,39 @@ def test_rows_equal_scalar_environments_across_an_autoreset(
     assert ended == 2 * N
 
 
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_ten_thousand_random_steps_are_those_of_scalar_environments(scenario_file: str, mode: str) -> None:
+    n, rounds = 10, 1000
+    arguments: dict[str, Any] = {"days": 0.2, "sla": (0.7, 1.4), "losses_per_week": 50.0, "perturbation": 0.1}
+    vector = make_vec(scenario_file, n, autoreset_mode=mode, **arguments)
+    scalars = [MIGClusterEnv(scenario_file, **arguments) for _ in range(n)]
+    observations, _ = vector.reset(seed=SEED)
+    expected = np.stack([env.reset(seed=SEED + row)[0] for row, env in enumerate(scalars)])
+    choose = np.random.default_rng(1)
+    ended, resets = np.zeros(n, bool), 0
+    for _ in range(rounds):
+        assert np.abs(observations - expected).max() <= 1e-6
+        actions = choose.integers(len(vector.model.catalogue), size=n)
+        observations, rewards, _, truncated, _ = vector.step(actions)
+        for row, env in enumerate(scalars):
+            if ended[row]:
+                expected[row], _ = env.reset()
+                ended[row] = False
+                continue
+            expected[row], reward, _, end, _ = env.step(actions[row])
+            assert rewards[row] == pytest.approx(reward, abs=1e-6)
+            assert truncated[row] == end
+            if end and mode == "SameStep":
+                expected[row], _ = env.reset()
+            ended[row] = end and mode == "NextStep"
+        resets += int(truncated.sum())
+        if mode == "Disabled" and truncated.any():
+            observations, _ = vector.reset(options={"reset_mask": truncated})
+            for row in np.flatnonzero(truncated):
+                expected[row], _ = scalars[row].reset()
+    assert resets >= 10 * n
+
+
 def test_a_row_does_not_depend_on_its_neighbours(scenario_file: str) -> None:
     few, many = make_vec(scenario_file, 2), make_vec(scenario_file, 7)
     for env in (few, many):
