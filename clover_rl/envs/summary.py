@@ -67,17 +67,17 @@ class EpisodeSummary:
         base_accuracy: accuracy of BASE, which a loss is relative to.
 
     Attributes:
-        sums: shape (n, len(SUMS)); a compiled step may add to it directly.
+        sums: shape (len(SUMS), n); a compiled step may add to it directly.
     """
 
     def __init__(self, n: int, base_accuracy: float) -> None:
-        self.sums = np.zeros((n, len(SUMS)))
+        self.sums = np.zeros((len(SUMS), n))
         self._base_accuracy = base_accuracy
         self._configuration: str | None = None
 
     def reset(self, rows: NDArray[np.intp] | slice = slice(None)) -> None:
         """New episodes in some rows."""
-        self.sums[rows] = 0.0
+        self.sums[:, rows] = 0.0
         self._configuration = None
 
     def add(
@@ -88,18 +88,23 @@ class EpisodeSummary:
         Args:
             facts: an interval's facts by name, each of shape (rows,): those of EnvironmentCore.step.
             changed: whether the configuration is another one than before, shape (rows,).
-            rows: which episodes; each at most once.
+            rows: which episodes, in ascending order and each at most once.
         """
-        sums = self.sums
+        arrived, answered = np.asarray(facts["arrived"]), np.asarray(facts["answered"])
+        block = np.empty((len(SUMS), arrived.size))
         for name in _SUMMED:
-            sums[rows, _COLUMN[name]] += np.asarray(facts[name], np.float64)
-        loaded = np.asarray(facts["arrived"]) > 0.0
-        sums[rows, _COLUMN["steps"]] += 1.0
-        sums[rows, _COLUMN["correct"]] += np.asarray(facts["accuracy"]) * np.asarray(facts["answered"])
-        sums[rows, _COLUMN["loaded"]] += loaded
-        sums[rows, _COLUMN["held"]] += loaded & np.asarray(facts["sla_held"])
-        sums[rows, _COLUMN["refused"]] += ~np.asarray(facts["action_valid"], bool)
-        sums[rows, _COLUMN["transitions"]] += np.asarray(changed)
+            block[_COLUMN[name]] = facts[name]
+        loaded = arrived > 0.0
+        block[_COLUMN["steps"]] = 1.0
+        block[_COLUMN["correct"]] = answered * np.asarray(facts["accuracy"])
+        block[_COLUMN["loaded"]] = loaded
+        block[_COLUMN["held"]] = loaded & np.asarray(facts["sla_held"])
+        block[_COLUMN["transitions"]] = changed
+        block[_COLUMN["refused"]] = np.logical_not(facts["action_valid"])
+        if block.shape == self.sums.shape:  # every row: they ascend
+            self.sums += block
+        else:
+            self.sums[:, rows] += block
 
     def add_info(self, reward: float, info: Mapping[str, Any]) -> None:
         """One interval of the only row, from the info that the scalar environment returned.
@@ -120,7 +125,7 @@ class EpisodeSummary:
 
     def results(self, rows: NDArray[np.intp] | slice = slice(None)) -> dict[str, Floats]:
         """The keys of EPISODE_KEYS for some rows, each of shape (rows,)."""
-        found = {name: self.sums[rows, column] for name, column in _COLUMN.items()}
+        found = {name: self.sums[column, rows] for name, column in _COLUMN.items()}
         steps = np.maximum(found["steps"], 1.0)
         answered, arrived, loaded = found["answered"], found["arrived"], found["loaded"]
         base = self._base_accuracy
