@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Model = TypeVar("Model", bound=BaseModel)
 
-__all__ = ["find_yaml", "load_mapping", "load_model", "shipped_names", "validate_model"]
+__all__ = ["error_sentences", "find_yaml", "load_mapping", "load_model", "shipped_names", "validate_model"]
 
 
 def shipped_names(folder: Path) -> tuple[str, ...]:
@@ -105,16 +105,23 @@ def validate_model(content: dict[str, Any], model: type[Model], *, where: str) -
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        text = f"unknown key `{key}`"
-    elif kind == "missing":
-        text = f"key `{key}` is missing"
-    else:
-        shown = repr(first["input"])
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        text = f"key `{key}`: {first['msg'].removeprefix('Value error, ')} (found {shown})"
+    text = error_sentences(error)[0]
     others = error.error_count() - 1
     return f"{text} (and {others} more like it)" if others else text
+
+
+def error_sentences(error: ValidationError) -> list[str]:
+    """One clause for each thing that is wrong."""
+    found = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "the whole file"
+        kind = item["type"]
+        if kind == "extra_forbidden":
+            found.append(f"unknown key `{key}`")
+        elif kind == "missing":
+            found.append(f"key `{key}` is missing")
+        else:
+            shown = repr(item["input"])
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            found.append(f"key `{key}`: {item['msg'].removeprefix('Value error, ')} (found {shown})")
+    return found
