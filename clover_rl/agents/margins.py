@@ -98,6 +98,7 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
         model.profile.hash,
         model.sla_ms,
         scenario.to_dict(),
+        scenario.traces_hash,
         [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION],
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
