@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint format type pytest slow test-oldest bench protos clean
+.PHONY: install node demo test lint format type pytest slow test-oldest bench protos clean
 
 install: $(STAMP)
 
@@ -12,7 +12,13 @@ $(STAMP): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(MAKE) node
 	touch $(STAMP)
+
+# The Node client of examples/ and its test; where there is no npm, the test is skipped.
+node:
+	if command -v npm >/dev/null; then npm install --no-package-lock --ignore-scripts --no-audit --no-fund \
+		--loglevel=error --prefix examples/node || echo "no Node client: npm could not install it"; fi
 
 demo: install
 	$(BIN)/clover-rl demo --out clover-demo
@@ -46,7 +52,7 @@ test-oldest: $(OLDEST)/.installed
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	test -d $(OLDEST) || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
-	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[train]' 'pytest>=8' 'hypothesis>=6.100'
+	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[train,render,record]' 'pytest>=8' 'hypothesis>=6.100'
 	touch $@
 
 # make bench, or make bench ONLY=kernel|tables|env|train|serving

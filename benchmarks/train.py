@@ -32,9 +32,7 @@ def rows() -> list[dict[str, Any]]:
     ).policy
 
     def core() -> EnvironmentCore:
-        return EnvironmentCore(
-            scenario, scenario.model(), recipe.envs, split="train", fidelity="table", w=None, days=None
-        )
+        return EnvironmentCore(scenario, scenario.model(), recipe.envs)
 
     trainer = ExactTrainer(policy, core(), recipe, seed=0)
     plain = trainer.core

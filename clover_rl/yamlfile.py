@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = [
+    "error_sentences",
     "find_yaml",
     "load_mapping",
     "load_model",
@@ -189,22 +190,29 @@ def validate_model(content: dict[str, Any], model: type[Model], *, where: str) -
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    key = printable(".".join(str(part) for part in first["loc"]))
-    kind = first["type"]
-    if not key:  # several keys do not fit together
-        text = first["msg"].removeprefix("Value error, ")
-    elif kind == "extra_forbidden":
-        text = f"unknown key `{key}`"
-    elif kind == "missing":
-        text = f"key `{key}` is missing"
-    else:
-        # bounded in depth and length: a value may refer to itself, or double at each level
-        shown = printable(_SHOWN.repr(first["input"]))
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        text = f"key `{key}`: {first['msg'].removeprefix('Value error, ')} (found {shown})"
+    text = error_sentences(error)[0]
     others = error.error_count() - 1
     return f"{text} (and {others} more like it)" if others else text
+
+
+def error_sentences(error: ValidationError) -> list[str]:
+    """One clause for each thing that is wrong."""
+    found = []
+    for item in error.errors(include_url=False):
+        key = printable(".".join(str(part) for part in item["loc"]))
+        kind = item["type"]
+        if not key:  # several keys do not fit together
+            found.append(item["msg"].removeprefix("Value error, "))
+        elif kind == "extra_forbidden":
+            found.append(f"unknown key `{key}`")
+        elif kind == "missing":
+            found.append(f"key `{key}` is missing")
+        else:
+            # bounded in depth and length: a value may refer to itself, or double at each level
+            shown = printable(_SHOWN.repr(item["input"]))
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            found.append(f"key `{key}`: {item['msg'].removeprefix('Value error, ')} (found {shown})")
+    return found
 
 
 _SHOWN = reprlib.Repr()

@@ -23,6 +23,7 @@ settings.load_profile("repeatable")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--write-golden", action="store_true", help="write golden traces anew")
     parser.addoption("--gpu", action="store_true", help="also run the tests that need a real NVIDIA GPU")
 
 

@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+EXTRAS = ("train", "render", "record")
+"""Installed by `make test-oldest`."""
 
 
 def pins(name: str) -> dict[str, str]:
@@ -17,7 +19,9 @@ def pins(name: str) -> dict[str, str]:
 
 def lower_bounds() -> dict[str, str]:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["train"]
+    wanted = project["dependencies"] + [
+        each for extra in EXTRAS for each in project["optional-dependencies"][extra]
+    ]
     found = [re.match(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", text) for text in wanted]
     return {match[1].lower(): match[2] for match in found if match}
 

@@ -26,6 +26,15 @@ ROOMS = (
 )
 """From the ground up; a room imports from its own floor and from those before it."""
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+SERVING_ROOMS = (
+    ("clock", "logs", "protocol", "clients", "partition"),
+    ("worker",),
+    ("routing",),
+    ("instances",),
+    ("endpoint",),
+    ("control",),
+)
+"""The same inside `serving`; the live environment stands on top of it all."""
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 MAX_LINES = 600
 
@@ -106,6 +115,19 @@ def test_imports_point_down(module: str) -> None:
 def test_an_upward_import_is_found_however_it_is_written(text: str) -> None:
     found = imports(ast.parse(text), "clover_rl.simulation.kernel", is_package=False)
     assert len(upward("clover_rl.simulation.kernel", found)) == 1
+
+
+def test_imports_inside_serving_point_down() -> None:
+    floors = {room: floor for floor, rooms in enumerate(SERVING_ROOMS) for room in rooms}
+    wrong = [
+        f"{module}: line {line} imports {name}"
+        for module in MODULES
+        if module.startswith("clover_rl.serving.")
+        for line, name in imports_of(module)
+        if name.startswith("clover_rl.serving.")
+        and floors.get(name.split(".")[2], 0) > floors.get(module.split(".")[2], len(SERVING_ROOMS))
+    ]
+    assert wrong == []
 
 
 def test_relative_imports_of_a_package_start_from_itself() -> None:

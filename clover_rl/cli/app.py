@@ -10,6 +10,8 @@ from clover_rl import __version__
 from clover_rl.cli import (
     demo,
     deploy,
+    doctor,
+    env,
     evaluate,
     export,
     infer,
@@ -42,9 +44,11 @@ app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
 app.command("rollback")(deploy.rollback)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(env.app, name="env")
 app.add_typer(profile.app, name="profile")
 app.add_typer(validate.app, name="validate")
 

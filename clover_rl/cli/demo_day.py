@@ -21,8 +21,8 @@ from clover_rl.errors import ServingError
 
 if TYPE_CHECKING:
     from clover_rl.envs.scenario import Scenario
-    from clover_rl.serving.client import ControlClient
-    from clover_rl.serving.load_client import LoadReport
+    from clover_rl.serving.clients.control_client import ControlClient
+    from clover_rl.serving.clients.load_client import LoadReport
     from clover_rl.serving.protocol.control_pb2 import Interval
     from clover_rl.simulation.model import ClusterModel
 
@@ -128,7 +128,7 @@ def serve_day(
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], control_port: int, log: Path) -> None:
-    from clover_rl.serving.client import ControlClient
+    from clover_rl.serving.clients.control_client import ControlClient
 
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -165,8 +165,8 @@ async def _two_days(
     report: Advance,
 ) -> ServedDay:
     from clover_rl.applications.digits import load_test_set
-    from clover_rl.serving.client import ControlClient
-    from clover_rl.serving.load_client import LoadReport, LoadRun
+    from clover_rl.serving.clients.control_client import ControlClient
+    from clover_rl.serving.clients.load_client import LoadReport, LoadRun
 
     step = scenario.interval_s
     _, feed = signals.feeds(scenario, warm_up=1)

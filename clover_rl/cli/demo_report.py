@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clover_rl.cli.demo_day import ServedDay
     from clover_rl.cluster.carbon import SciAccount
     from clover_rl.envs.scenario import Scenario
-    from clover_rl.serving.load_client import LoadReport
+    from clover_rl.serving.clients.load_client import LoadReport
     from clover_rl.serving.protocol.control_pb2 import Interval
     from clover_rl.simulation.model import ClusterModel
 

@@ -27,7 +27,7 @@ def deploy(
 
     require("serve", "grpc")
     from clover_rl.agents.bundle import open_bundle
-    from clover_rl.serving.client import ControlClient
+    from clover_rl.serving.clients.control_client import ControlClient
 
     with ControlClient(to) as client:
         if bundle.endswith(".clover"):
@@ -46,7 +46,7 @@ def rollback(
     from clover_rl.cli.extras import require
 
     require("serve", "grpc")
-    from clover_rl.serving.client import ControlClient
+    from clover_rl.serving.clients.control_client import ControlClient
 
     with ControlClient(to) as client:
         response = client.rollback()

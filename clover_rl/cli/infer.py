@@ -27,7 +27,7 @@ def infer(
     import numpy as np
 
     from clover_rl.errors import InputError
-    from clover_rl.serving.inference_client import InferenceClient
+    from clover_rl.serving.clients.inference_client import InferenceClient
 
     label: int | None = None
     if file is not None:

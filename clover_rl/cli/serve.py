@@ -34,6 +34,15 @@ def serve(
     changes: list[str] = SETTINGS,
     max_message_mib: int = typer.Option(64, min=1, max=1024, help="Largest message."),
     grace_s: float = typer.Option(30.0, min=0.0, help="How long a stop waits for accepted requests."),
+    queue: int = typer.Option(1024, min=1, max=1_000_000, help="Most requests that may wait."),
+    full_is_unavailable: bool = typer.Option(
+        False, "--full-is-unavailable", help="Answer UNAVAILABLE when the queue is full, as Triton does."
+    ),
+    log_format: str = typer.Option("text", help="text or json, one event a line."),
+    log_requests: bool = typer.Option(False, "--log-requests", help="Log answered requests as well."),
+    partition: str = typer.Option("emulated", help="Who cuts GPUs into slices: emulated or mig."),
+    devices: str = typer.Option("", help="GPUs that mig may cut, as 0,1 or UUIDs; no other is touched."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print what mig would do to the cards, and end."),
 ) -> None:
     """Serve a scenario on three ports: inference, control, metrics. SIGTERM drains, a second one forces."""
     import asyncio
@@ -44,19 +53,37 @@ def serve(
     from clover_rl.cli.models import model_of
     from clover_rl.cli.server import run_server
     from clover_rl.errors import InputError
-    from clover_rl.serving.carbon_source import carbon_trace
-    from clover_rl.serving.dataplane import DataPlaneSettings
-    from clover_rl.serving.runtime import ServerSettings, model_files
+    from clover_rl.serving.control.carbon_source import carbon_trace
+    from clover_rl.serving.control.models import model_definitions
+    from clover_rl.serving.control.runtime import ServerSettings
+    from clover_rl.serving.endpoint.dataplane import DataPlaneSettings
+    from clover_rl.serving.logs import LogFormat
+    from clover_rl.serving.partition.select import PartitionSettings
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
+    style: LogFormat = "json" if log_format == "json" else "text"
+    if log_format != style:
+        raise InputError(f"--log-format is `{log_format}`", fix="use text or json")
     scaled = [] if time_scale is None else [f"time_scale={time_scale!r}"]
     chosen = chosen_scenario(scenario, [*changes, *scaled])
-    model_files(chosen.loaded_profile)  # before a table is built for nothing
+    model_definitions(chosen.loaded_profile)  # before a table is built for nothing
+    cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
+    cards.check(chosen.gpus)
+    folder = state or Path("runs") / f"serve-{chosen.name}"
+    if dry_run:
+        from clover_rl.cluster.choices import base_configuration
+        from clover_rl.serving.partition.dry_run import first_configuration, tell_steps
+
+        profile = chosen.loaded_profile
+        base = base_configuration(profile, chosen.gpus)
+        first = first_configuration(folder / "ledger.sqlite", profile, base)
+        typer.echo("\n".join(asyncio.run(tell_steps(cards, profile, first))))
+        return
     trace, begin = carbon_trace(chosen, carbon, start, seed)
     model = model_of(chosen)
     settings = ServerSettings(
-        state=state or Path("runs") / f"serve-{chosen.name}",
+        state=folder,
         carbon=trace,
         carbon_start=begin,
         controller=controller,
@@ -67,8 +94,14 @@ def serve(
         metrics_port=metrics_port,
         grace_s=grace_s,
         seed=seed,
-        data_plane=DataPlaneSettings(max_message_bytes=max_message_mib << 20),
+        queue=queue,
+        data_plane=DataPlaneSettings(
+            max_message_bytes=max_message_mib << 20,
+            full_is_unavailable=full_is_unavailable,
+            log_answers=log_requests,
+        ),
+        partition=cards,
     )
-    if not asyncio.run(run_server(chosen, model, settings)):
+    if not asyncio.run(run_server(chosen, model, settings, log_format=style)):
         note("stopped before every accepted request was answered")
         raise typer.Exit(1)

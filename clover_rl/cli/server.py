@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,25 @@ from clover_rl.cli.output import note
 
 if TYPE_CHECKING:
     from clover_rl.envs.scenario import Scenario
-    from clover_rl.serving.runtime import ServerSettings
+    from clover_rl.serving.control.runtime import ServerSettings
+    from clover_rl.serving.logs import LogFormat
     from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["run_server"]
 
 
-async def run_server(scenario: Scenario, model: ClusterModel, settings: ServerSettings) -> bool:
+async def run_server(
+    scenario: Scenario, model: ClusterModel, settings: ServerSettings, *, log_format: LogFormat = "text"
+) -> bool:
     """Serve until SIGTERM or SIGINT; a second one forces the end.
 
     Returns:
         Whether every accepted request was answered.
     """
-    from clover_rl.serving.runtime import Runtime
+    from clover_rl.serving.control.runtime import Runtime
+    from clover_rl.serving.logs import configure_logging
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(log_format)
     stopping, forcing = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:

@@ -19,7 +19,7 @@ def status(
     require("serve", "grpc")
     from google.protobuf.json_format import MessageToDict
 
-    from clover_rl.serving.client import ControlClient
+    from clover_rl.serving.clients.control_client import ControlClient
 
     with ControlClient(to) as client:
         found = client.status()
@@ -37,7 +37,10 @@ def status(
         f"configuration  {found.configuration}",
     ]
     if found.transition_running:
-        lines.append(f"on its way to  {found.target}")
+        steps = f"{found.transition.steps_done} of {found.transition.steps} steps done"
+        lines.append(f"on its way to  {found.target} ({steps})")
+    elif found.transition.outcome in ("rolled_back", "degraded"):
+        lines.append(f"last change    {found.transition.outcome}: wanted {found.transition.target}")
     if found.intervals:
         saved = 1.0 - last.carbon_g / last.base_carbon_g if last.base_carbon_g else None
         lines += [

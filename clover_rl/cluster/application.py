@@ -34,13 +34,17 @@ class Variant:
         name: short name, unique within the application.
         accuracy: share of 1 (top-1, mAP, F1: the application says which).
         accuracy_provenance: where that number comes from.
-        model: file of the network, relative to the application's folder; None where only a profile exists.
+        model: file of the network, .onnx or .safetensors, relative to the application's folder; None where
+            there is none.
+        entry_point: name under which an installed package offers the model in Python, or builds the module
+            that takes the .safetensors file; None for ONNX.
     """
 
     name: str
     accuracy: float
     accuracy_provenance: Provenance
     model: str | None = None
+    entry_point: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Application:
         variants: name to variant, smallest first.
         inputs, outputs: the signature; empty where the application cannot be served here.
         folder: importable package that holds the variants' files, or None.
+        idempotent: whether a request may run twice; one whose instance died is then tried once more.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Application:
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     folder: str | None = None
+    idempotent: bool = True
 
     def variant(self, name: str) -> Variant:
         """The variant of that name.

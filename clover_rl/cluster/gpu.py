@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from clover_rl.cluster.carbon import EmbodiedCarbon
+from clover_rl.cluster.frozen import FrozenMapping
 from clover_rl.cluster.provenance import Provenance
 from clover_rl.errors import InputError
 from clover_rl.yamlfile import load_mapping
@@ -119,7 +120,7 @@ def gpu_models() -> Mapping[str, GpuModel]:
             name=name,
             title=entry["title"],
             sms=entry["sms"],
-            slices=MappingProxyType(slices),
+            slices=FrozenMapping(slices),
             memory_provenance=Provenance(**entry["memory_provenance"]),
             embodied=made and EmbodiedCarbon(made["kg"], made["covers"], Provenance(**made["provenance"])),
         )

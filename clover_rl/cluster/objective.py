@@ -103,6 +103,7 @@ class Objective:
         p95_ms: ArrayLike,
         w: ArrayLike | None = None,
         sla_ms: ArrayLike | None = None,
+        base_j: ArrayLike | None = None,
     ) -> RewardTerms:
         """The reward's terms; every argument is a number or an array, and they broadcast.
 
@@ -114,10 +115,12 @@ class Objective:
             accuracy: request-weighted accuracy; BASE's own where nothing was answered.
             p95_ms: p95 latency, ms; infinity allowed.
             w, sla_ms: in place of this objective's own.
+            base_j: BASE's energy for these requests, where it is known already, J.
         """
         weight = np.asarray(self.w if w is None else w, np.float64)
         sla = np.asarray(self.sla_ms if sla_ms is None else sla_ms, np.float64)
-        reference = self.base.energy_for(arrived, duration_s) * self.reference_g_per_kwh
+        base = self.base.energy_for(arrived, duration_s) if base_j is None else np.asarray(base_j)
+        reference = base * self.reference_g_per_kwh
         d_carbon = 1.0 - np.asarray(energy_j, np.float64) * np.asarray(intensity, np.float64) / reference
         d_accuracy = np.asarray(accuracy, np.float64) / self.base.accuracy - 1.0
         p95 = np.asarray(p95_ms, np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from clover_rl.cluster.application import Application, TensorSpec, Variant
+from clover_rl.cluster.frozen import FrozenMapping
 from clover_rl.cluster.gpu import CATALOGUE, gpu_model
 from clover_rl.cluster.profile import Interference, PowerModel, Profile, TransitionTimes
 from clover_rl.cluster.provenance import Provenance, ProvenanceKind
@@ -88,6 +88,7 @@ class _Tensor(_File):
 class _Variant(_File):
     accuracy: Annotated[Positive, Field(le=1)]
     model: str | None = None
+    entry_point: str | None = None
 
 
 class _Application(_File):
@@ -100,6 +101,7 @@ class _Application(_File):
     inputs: list[_Tensor] = []
     outputs: list[_Tensor] = []
     folder: str | None = None
+    idempotent: bool = True
 
 
 class _Power(_File):
@@ -209,7 +211,8 @@ def _read_application(path: Path) -> Application:
     file = load_model(path, _Application)
     provenance = file.accuracy_provenance.value()
     variants = {
-        key: Variant(key, entry.accuracy, provenance, entry.model) for key, entry in file.variants.items()
+        key: Variant(key, entry.accuracy, provenance, entry.model, entry.entry_point)
+        for key, entry in file.variants.items()
     }
     accuracies = [variant.accuracy for variant in variants.values()]
     if accuracies != sorted(accuracies):
@@ -223,10 +226,11 @@ def _read_application(path: Path) -> Application:
         title=file.title,
         metric=file.metric,
         request=file.request,
-        variants=MappingProxyType(variants),
+        variants=FrozenMapping(variants),
         inputs=tuple(tensor.value() for tensor in file.inputs),
         outputs=tuple(tensor.value() for tensor in file.outputs),
         folder=file.folder,
+        idempotent=file.idempotent,
     )
 
 
@@ -312,7 +316,7 @@ def load_profile(name: str, *, near: Path | None = None) -> Profile:
             else None
         ),
         times=TransitionTimes(file.times.create_s, file.times.destroy_s, file.times.load_s),
-        provenance=MappingProxyType(provenance),
+        provenance=FrozenMapping(provenance),
         partition=file.partition,
     )
     for variant in application.variants:

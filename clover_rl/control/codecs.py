@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ class Features(NamedTuple):
     rate: Floats
     clock: Floats
     configuration: Floats
+    available: Floats
     p95_over_sla: Floats
     queued: Floats
     log_w: Floats
@@ -111,6 +113,7 @@ class ObservationCodec:
                 7.0,
                 f"{pairs}; then the share of GPUs not parked",
             ),
+            Field("available", "share of GPUs", 1, 0.0, 1.0, 0.0, 1.0, "that may be used now"),
             Field("p95_over_sla", "1", 1, 0.0, 1.0, 0.0, 3.0, "last completed interval"),
             Field("queued", "requests", 1, 0.0, capacity * interval_s, 0.0, 1.0, "waiting now"),
             Field("log_w", "log10", 1, -1.3, 0.75, -3.0, 3.0, "weight of carbon"),
@@ -148,6 +151,7 @@ class ObservationCodec:
             rate=np.array([state.rates]),
             clock=clock_features(np.array([state.hour_of_week])),
             configuration=self.configuration_features(state.configuration)[None],
+            available=np.array([[sum(state.available) / self.gpus]]),
             p95_over_sla=np.array([[last.p95_ms / sla if last else 0.0]]),
             queued=np.array([[float(last.queued) if last else 0.0]]),
             log_w=np.array([[math.log10(state.objective.w)]]),
@@ -157,20 +161,28 @@ class ObservationCodec:
     def encode_features(self, features: Features, out: NDArray[np.float32]) -> None:
         """Scale n states into `out`, shape (n, size)."""
         if len(out) == 1:  # the same numbers, five times as fast where calls cost more than arithmetic
-            offset, scale, low, high = self._scales
+            offset, scale, low, high = self.scales
             whole = np.concatenate([getattr(features, field.name) for field in self.fields], axis=1)
             out[:] = np.minimum(np.maximum((whole - offset) / scale, low), high)
             return
-        at = 0
         for field in self.fields:
-            raw = getattr(features, field.name)
-            scaled = (raw - field.offset) / field.scale
-            out[:, at : at + field.size] = np.clip(scaled, field.low, field.high)
-            at += field.size
+            at = self.starts[field.name]
+            out[:, at : at + field.size] = self.encode_field(field.name, getattr(features, field.name))
+
+    def encode_field(self, name: str, raw: Floats) -> NDArray[np.float32]:
+        """Raw quantities of one field, any shape, scaled and clipped."""
+        field = next(item for item in self.fields if item.name == name)
+        return np.clip((raw - field.offset) / field.scale, field.low, field.high).astype(np.float32)
 
     @cached_property
-    def _scales(self) -> Floats:
-        """Offset, scale, lower and upper bound of each number, shape (4, size)."""
+    def starts(self) -> dict[str, int]:
+        """Where each field begins in the vector."""
+        ends = itertools.accumulate(field.size for field in self.fields)
+        return {field.name: end - field.size for field, end in zip(self.fields, ends, strict=True)}
+
+    @cached_property
+    def scales(self) -> Floats:
+        """Offset, scale, lower and upper bound of each number of the vector, shape (4, size)."""
         columns = [(f.offset, f.scale, f.low, f.high) for f in self.fields for _ in range(f.size)]
         return np.array(columns, np.float64).T.copy()
 

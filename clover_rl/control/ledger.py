@@ -19,7 +19,7 @@ from clover_rl.control.loop import StepRecord
 from clover_rl.control.state import RATE_LAGS, ControlState
 from clover_rl.errors import InputError
 
-__all__ = ["Activation", "Ledger"]
+__all__ = ["Activation", "Ledger", "Transition"]
 
 VERSION = 1
 
@@ -36,12 +36,21 @@ CREATE TABLE IF NOT EXISTS intervals (
     scored INTEGER NOT NULL, intensity REAL NOT NULL, w REAL NOT NULL, sla_ms REAL NOT NULL,
     reward REAL, carbon_g REAL, base_carbon_g REAL, accuracy REAL, p95_ms REAL, energy_j REAL NOT NULL,
     energy_kind TEXT NOT NULL, arrived INTEGER NOT NULL, answered INTEGER NOT NULL, facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS transitions (
+    id INTEGER PRIMARY KEY, number INTEGER NOT NULL, began_s REAL NOT NULL, ended_s REAL,
+    source TEXT NOT NULL, target TEXT NOT NULL, reached TEXT, outcome TEXT, tries INTEGER NOT NULL,
+    trouble TEXT);
 """
 
 _COLUMNS = (
     *("start_s", "duration_s", "controller", "scored", "intensity", "w", "sla_ms", "reward", "carbon_g"),
     *("base_carbon_g", "accuracy", "p95_ms", "energy_j", "energy_kind", "arrived", "answered", "facts"),
 )
+
+_TRANSITION = (
+    *("number", "began_s", "ended_s", "source", "target", "reached", "outcome", "tries", "trouble"),
+)
+_TRANSITION_END = ("ended_s", "reached", "outcome", "tries", "trouble")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,30 @@ class Activation:
     controller: str
     bundle: str | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """How the cluster went from one configuration to another.
+
+    Attributes:
+        number: counts from 1 since the server's start.
+        began_s, ended_s: times of the run, s; no end while it is under way, or when the server was killed.
+        source, target, reached: configurations as text.
+        outcome: how it ended, as the server names it; None while it is under way.
+        tries: plans that were carried out for it.
+        trouble: what failed.
+    """
+
+    number: int
+    began_s: float
+    ended_s: float | None
+    source: str
+    target: str
+    reached: str | None
+    outcome: str | None
+    tries: int
+    trouble: str | None
 
 
 class Ledger:
@@ -76,6 +109,7 @@ class Ledger:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
             self._check({"version": str(VERSION), **fingerprint})
+            self._db.execute("UPDATE transitions SET outcome = 'interrupted' WHERE outcome IS NULL")
         except (sqlite3.DatabaseError, OSError) as error:
             raise InputError(
                 f"cannot be used as a ledger ({error})", where=str(path), fix="name another --state folder"
@@ -113,6 +147,22 @@ class Ledger:
         self._write(
             "INSERT INTO activations (time_s, controller, bundle, reason) VALUES (?, ?, ?, ?)",
             (activation.time_s, activation.controller, activation.bundle, activation.reason),
+        )
+
+    def transition(self, transition: Transition) -> None:
+        """Record a transition that begins, or how one that began has ended."""
+        if transition.outcome is not None:
+            values = tuple(getattr(transition, name) for name in _TRANSITION_END)
+            self._write(
+                f"UPDATE transitions SET {', '.join(f'{name} = ?' for name in _TRANSITION_END)} "
+                "WHERE number = ? AND outcome IS NULL",
+                (*values, transition.number),
+            )
+            return
+        places = ", ".join("?" * len(_TRANSITION))
+        self._write(
+            f"INSERT INTO transitions ({', '.join(_TRANSITION)}) VALUES ({places})",
+            tuple(getattr(transition, name) for name in _TRANSITION),
         )
 
     def decided(self, controller: str, state: ControlState, decision: Decision) -> None:
@@ -173,6 +223,11 @@ class Ledger:
         )
 
     # --- reading
+
+    def transitions(self) -> list[Transition]:
+        """Every transition, in order; one that a kill cut short says `interrupted`."""
+        rows = self._rows(f"SELECT {', '.join(_TRANSITION)} FROM transitions ORDER BY id")
+        return [Transition(*row) for row in rows]
 
     def last_activation(self) -> Activation | None:
         """Who was put in charge last."""

@@ -176,14 +176,22 @@ class Scenario(Part):
             )
         return SciAccount(self.carbon.kind, self.gpus, made, wanted.lifetime_years)
 
-    def model(self, progress: Callable[[int, int], None] | None = None) -> ClusterModel:
-        """The cluster model, from the cache where it is there; `progress` is told (done, total)."""
+    def model(
+        self, progress: Callable[[int, int], None] | None = None, *, pruned: bool = True
+    ) -> ClusterModel:
+        """The cluster model, from the cache where it is there.
+
+        Args:
+            progress: told (done, total) while it is built.
+            pruned: False keeps the whole catalogue, as factored actions need it.
+        """
         return build_model(
             self.loaded_profile,
             self.gpus,
             sla_ms=self.sla_ms,
             reference_g_per_kwh=self.reference_g_per_kwh,
             penalty=(self.penalty.base, self.penalty.slope),
+            pruned=pruned,
             progress=progress,
         )
 

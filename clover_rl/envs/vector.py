@@ -11,14 +11,21 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from clover_rl.control.codecs import ActionCodec, ObservationCodec
-from clover_rl.envs.core import EnvironmentCore, Fidelity
-from clover_rl.envs.scalar import check_actions, spaces_of
+from clover_rl.envs.core import EnvironmentCore
+from clover_rl.envs.scalar import spaces_of
 from clover_rl.envs.scenario import Scenario, load_scenario
-from clover_rl.envs.signals import Split
+from clover_rl.envs.settings import EpisodeSettings
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["MIGClusterVec"]
+
+_TERMS = (
+    ("carbon", "carbon"),
+    ("accuracy", "accuracy_term"),
+    ("penalty", "penalty"),
+    ("invalid", "invalid"),
+)
 
 Observations = NDArray[np.float32]
 
@@ -28,9 +35,10 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
 
     Args:
         num_envs: episodes side by side.
-        scenario, split, fidelity, actions, w, days: as of MIGClusterEnv.
+        scenario: as of MIGClusterEnv.
         autoreset_mode: "NextStep" (Gymnasium's default), "SameStep" or "Disabled".
         render_mode: None.
+        episode: how episodes are drawn and played, see EpisodeSettings.
 
     Raises:
         InputError: a wrong argument or scenario.
@@ -46,23 +54,18 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         num_envs: int = 1,
         scenario: str | Path | Scenario = "h100-efficientnet",
         *,
-        split: Split = "train",
-        fidelity: Fidelity = "table",
-        actions: str = "catalogue",
-        w: float | None = None,
-        days: float | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        **episode: Any,
     ) -> None:
-        check_actions(actions)
         self.scenario = load_scenario(scenario)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = type(self).metadata | {"autoreset_mode": self.autoreset_mode}
-        self.core = EnvironmentCore(
-            self.scenario, self.scenario.model(), num_envs, split=split, fidelity=fidelity, w=w, days=days
-        )
+        settings = EpisodeSettings.of(episode)
+        model = self.scenario.model(pruned=settings.actions == "catalogue")
+        self.core = EnvironmentCore(self.scenario, model, num_envs, settings)
         self.single_observation_space, self.single_action_space = spaces_of(self.core)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -113,7 +116,7 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
                 for row, value in enumerate(fresh)
             ]
         self._reset_rows(np.flatnonzero(mask))
-        return self.core.observe(), {"w": self.core.w.copy()}
+        return self.core.observe(), {"w": self.core.w.copy(), "sla_ms": self.core.sla_ms.copy()}
 
     def _seeds(self, seed: int | list[int | None] | None) -> list[int | None] | None:
         if seed is None:
@@ -137,14 +140,13 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         A row whose episode ended before is reset instead where the autoreset mode is NextStep.
 
         Raises:
-            InputError: an action is outside the catalogue or masked, or an ended row was not reset.
+            InputError: an action is outside its space, or an ended row was not reset.
         """
-        chosen = np.asarray(actions, np.intp)
+        chosen = self.core.decode(actions)
         live = ~self._done
         if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
             raise InputError("an ended episode was stepped", fix="reset it with options={'reset_mask': ...}")
         rows = np.flatnonzero(live)
-        self._check(chosen[rows], rows)
         facts = self.core.step(chosen[rows], rows)
         rewards = np.zeros(self.num_envs)
         truncated = np.zeros(self.num_envs, bool)
@@ -155,12 +157,9 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
                 full = np.zeros(self.num_envs, values.dtype)
                 full[rows] = values
                 info[name], info[f"_{name}"] = full, live
-        info["reward_terms"] = {
-            name: info.pop(key)
-            for name, key in (("carbon", "carbon"), ("accuracy", "accuracy_term"), ("penalty", "penalty"))
-        }
-        for key in ("_carbon", "_accuracy_term", "_penalty"):
-            del info[key]
+        info["reward_terms"] = {name: info.pop(key) for name, key in _TERMS}
+        for _, key in _TERMS:
+            del info[f"_{key}"]
         info["_reward_terms"] = live
         self._done[rows] = facts["truncated"]
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
@@ -172,13 +171,6 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         terminated = np.zeros(self.num_envs, bool)
         return self.core.observe(), rewards, terminated, truncated, info
 
-    def _check(self, chosen: NDArray[np.intp], rows: NDArray[np.intp]) -> None:
-        size = len(self.model.catalogue)
-        if ((chosen < 0) | (chosen >= size)).any():
-            raise InputError("an action is outside the catalogue", fix=f"use 0 to {size - 1}")
-        if not self.core.masks()[rows, chosen].all():
-            raise InputError("an action is masked", fix="choose where action_masks() is true")
-
     def action_masks(self) -> NDArray[np.bool_]:
-        """Allowed actions, shape (num_envs, actions)."""
+        """Allowed actions, one flat row per environment."""
         return self.core.masks()

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 
 import numpy as np
+from numba import njit
 
 from clover_rl.errors import InputError
 from clover_rl.signals.signal import FloatArray
@@ -19,10 +19,16 @@ _FAST_H = 1.0 / math.log(2.0)  # the fast part halves in an hour, the resolution
 _SLOWEST_H = 1e5
 
 
-def ar1_path(innovations: FloatArray, decay: float, start: float) -> FloatArray:
+@njit(cache=True)
+def ar1_path(
+    innovations: FloatArray, decay: float, start: float
+) -> FloatArray:  # pragma: no cover (compiled)
     """x[0] = start, x[k + 1] = decay x[k] + innovations[k]: (n,) to (n + 1,)."""
-    steps = accumulate(innovations.tolist(), lambda x, push: decay * x + push, initial=start)
-    return np.fromiter(steps, dtype=np.float64, count=len(innovations) + 1)
+    path = np.empty(len(innovations) + 1)
+    path[0] = start
+    for k in range(len(innovations)):
+        path[k + 1] = decay * path[k] + innovations[k]
+    return path
 
 
 @dataclass(frozen=True)

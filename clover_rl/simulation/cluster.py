@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.cluster.configuration import ClusterConfiguration, GpuConfiguration
 from clover_rl.cluster.histogram import Histogram
 from clover_rl.cluster.interval import Energy, Interval
 from clover_rl.cluster.profile import Profile
@@ -125,6 +126,20 @@ class SimulatedCluster:
         self._state = PlanState(self.now, timeline[0].configuration, timeline[0].powered)
         self._pending = [PlanState(self.now + s.time_s, s.configuration, s.powered) for s in timeline]
         self._plans.append(plan)
+
+    def lose(self, gpus: Iterable[int]) -> None:
+        """GPUs fail now: their instances are gone and they draw parked power; a running transition stops.
+
+        A request counts as answered when it starts, so what was in flight there still counts.
+        """
+        gone = set(gpus)
+        if not any(not self.configuration.gpus[gpu].parked for gpu in gone):
+            return
+        left = tuple(
+            GpuConfiguration() if index in gone else gpu for index, gpu in enumerate(self.configuration.gpus)
+        )
+        self._pending = []
+        self._state = self._at_rest(ClusterConfiguration(left))
 
     def observe(self, until: float) -> Interval:
         """Run to `until` and report the interval since the last call.

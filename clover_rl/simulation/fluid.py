@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clover_rl.simulation.tables import GRID, Table
 
-__all__ = ["TRUE", "FluidRows", "FluidStep", "TransitionCosts", "fluid_one", "fluid_step"]
+__all__ = ["FluidRows", "FluidStep", "TransitionCosts", "fluid_step", "play_rows"]
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class FluidStep(NamedTuple):
 
 
 class FluidRows(NamedTuple):
-    """What `fluid_one` reads, as plain arrays: a table's rows and the costs between them.
+    """What the compiled step reads, as plain arrays: a table's rows and the costs between them.
 
     Attributes:
         capacity: requests/s at full utilisation, shape (n,).
@@ -72,8 +72,8 @@ class FluidRows(NamedTuple):
         )
 
 
-TRUE = (1.0, 1.0, 1.0)
-"""Factors on service time, energy above idle and interference of a world that is as the table says."""
+# Numba keeps compiled code by the stamp of one file, not of what is called in others: so the callers of
+# `_fluid_one` stay in this one.
 
 
 @njit(cache=True, error_model="numpy")
@@ -93,7 +93,7 @@ def _stretch(slowdown: float, factor: float, utilisation: float) -> float:  # pr
 
 
 @njit(cache=True, error_model="numpy")
-def fluid_one(
+def _fluid_one(
     rows: FluidRows,
     source: int,
     target: int,
@@ -112,7 +112,11 @@ def fluid_one(
     changing = min(rows.duration_s[source, target], interval_s)
     after = interval_s - changing
     scale = before_capacity / rows.capacity[source]  # of the world's capacities to the table's, on the way
-    least = min(rows.least[source, target] * scale * kept, max(capacity, before_capacity))
+    least = min(rows.least[source, target] * scale, max(capacity, before_capacity))
+    if kept < 1.0:  # a GPU is gone that would have carried load while others are cut
+        dips = least < 0.999 * min(capacity, before_capacity)
+        gone = before_capacity * (1.0 - kept)
+        least = max(least - gone, 0.0) if dips else min(least, before_capacity - gone)
     peak = max(waiting + (load - least) * changing, 0.0) if changing > 0.0 else waiting
     left = max(peak + (load - capacity) * after, 0.0)
     timed_out = max(left - load * timeout_s, 0.0)
@@ -148,6 +152,55 @@ def fluid_one(
 
 
 @njit(cache=True, error_model="numpy")
+def play_rows(
+    table: FluidRows,
+    rows: NDArray[np.intp],
+    chosen: NDArray[np.intp],
+    action: NDArray[np.intp],
+    t: NDArray[np.int64],
+    rate: Floats,
+    first: int,
+    queued: Floats,
+    factors: Floats,
+    kept: Floats,
+    interval_s: float,
+    timeout_s: float,
+    out: Floats,
+) -> None:  # pragma: no cover (compiled)
+    """One interval of some rows.
+
+    Args:
+        table: steady state and costs.
+        rows: which rows, shape (k,).
+        chosen: their next configurations, shape (k,).
+        action, t, queued: of all rows, shape (n,).
+        rate: requests/s, shape (n, first + steps).
+        first: column of `rate` at which t = 0 stands.
+        factors: on service, energy and interference, shape (n, 3).
+        kept: share of the source that still stands, shape (k,).
+        interval_s, timeout_s: s.
+        out: FluidStep's facts and the requests that arrived, shape (7, k).
+    """
+    for k in range(len(rows)):
+        row = rows[k]
+        load = rate[row, first + t[row]]
+        facts = _fluid_one(
+            table,
+            action[row],
+            chosen[k],
+            load,
+            queued[row],
+            interval_s,
+            timeout_s,
+            (factors[row, 0], factors[row, 1], factors[row, 2]),
+            kept[k],
+        )
+        for j in range(6):
+            out[j, k] = facts[j]
+        out[6, k] = load * interval_s
+
+
+@njit(cache=True, error_model="numpy")
 def _fluid_many(
     rows: FluidRows,
     source: NDArray[np.intp],
@@ -160,7 +213,7 @@ def _fluid_many(
 ) -> None:  # pragma: no cover (compiled)
     one = (1.0, 1.0, 1.0)
     for k in range(len(source)):
-        facts = fluid_one(rows, source[k], target[k], load[k], waiting[k], interval_s, timeout_s, one, 1.0)
+        facts = _fluid_one(rows, source[k], target[k], load[k], waiting[k], interval_s, timeout_s, one, 1.0)
         for j in range(6):
             out[j, k] = facts[j]
 

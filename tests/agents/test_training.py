@@ -134,7 +134,7 @@ def test_exact_updates_raise_the_expected_reward_of_states_never_trained_on(
     policy = MaskablePPO("MlpPolicy", env, n_steps=8, batch_size=16, seed=0, device="cpu").policy
 
     def core(n: int) -> EnvironmentCore:
-        return EnvironmentCore(small_scenario, model, n, split="train", fidelity="table", w=None, days=None)
+        return EnvironmentCore(small_scenario, model, n)
 
     held_out = core(64)
     for row in range(64):

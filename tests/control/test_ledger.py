@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clover_rl.control.ledger import Activation, Ledger
+from clover_rl.control.ledger import Activation, Ledger, Transition
 from clover_rl.control.loop import ControlLoop, StepRecord
 from clover_rl.control.state import RATE_LAGS
 from clover_rl.errors import InputError
@@ -78,6 +79,23 @@ def test_who_was_in_charge_is_kept_in_order(path: Path, small_model: ClusterMode
     assert ledger.activations() == entries
     assert ledger.last_activation() == entries[-1]
     ledger.close()
+
+
+def test_transitions_are_kept_and_one_that_a_kill_cut_short_says_so(
+    path: Path, small_model: ClusterModel
+) -> None:
+    begun = Transition(1, 5.0, None, "a", "b", None, None, 0, None)
+    ended = replace(begun, ended_s=6.5, reached="a", outcome="rolled_back", tries=3, trouble="no room")
+    cut_short = replace(begun, number=2, began_s=7.0)
+    ledger = Ledger(path, small_model.profile, FACTS)
+    for transition in (begun, ended, cut_short):
+        ledger.transition(transition)
+    assert ledger.transitions() == [ended, cut_short]
+    ledger.close()
+    again = Ledger(path, small_model.profile, FACTS)
+    again.transition(begun)  # the successor counts anew
+    assert again.transitions() == [ended, replace(cut_short, outcome="interrupted"), begun]
+    again.close()
 
 
 def test_another_clusters_ledger_is_refused(path: Path, small_model: ClusterModel) -> None:

@@ -109,6 +109,7 @@ def test_the_loops_scores_are_the_environments_rewards(
             "carbon": score.carbon_term,
             "accuracy": score.accuracy_term,
             "penalty": score.penalty_term,
+            "invalid": 0.0,
         }
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from clover_rl.control.state import RATE_LAGS
-from clover_rl.envs.core import EnvironmentCore, Fidelity
+from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.scenario import Scenario
+from clover_rl.envs.settings import EpisodeSettings, Fidelity
 from clover_rl.simulation.model import ClusterModel
 
 ROW = np.zeros(1, np.intp)
@@ -18,7 +19,9 @@ def core(
     request: pytest.FixtureRequest, small_scenario: Scenario, small_model: ClusterModel
 ) -> EnvironmentCore:
     fidelity: Fidelity = request.param
-    core = EnvironmentCore(small_scenario, small_model, 1, split="train", fidelity=fidelity, w=0.1, days=0.1)
+    core = EnvironmentCore(
+        small_scenario, small_model, 1, EpisodeSettings(fidelity=fidelity, w=0.1, days=0.1)
+    )
     core.reset_row(0, np.random.default_rng(1))
     return core
 
@@ -34,7 +37,7 @@ def test_an_episode_starts_with_base_in_its_steady_state(core: EnvironmentCore) 
 def test_an_interval_in_which_nobody_came_has_bases_accuracy_and_idle_power(
     small_scenario: Scenario, small_model: ClusterModel
 ) -> None:
-    core = EnvironmentCore(small_scenario, small_model, 1, split="train", fidelity="table", w=0.1, days=0.1)
+    core = EnvironmentCore(small_scenario, small_model, 1, EpisodeSettings(w=0.1, days=0.1))
     core.reset_row(0, np.random.default_rng(1))
     core.rate[:] = 0.0
     action = small_model.co2opt
@@ -52,7 +55,7 @@ def test_both_fidelities_tell_the_same_story(small_scenario: Scenario, small_mod
     rewards = []
     for fidelity in ("table", "event"):
         core = EnvironmentCore(
-            small_scenario, small_model, 1, split="test", fidelity=fidelity, w=0.1, days=1.0
+            small_scenario, small_model, 1, EpisodeSettings(split="test", fidelity=fidelity, w=0.1, days=1.0)
         )
         core.reset_row(0, np.random.default_rng(4))
         rewards.append([float(core.step([small_model.base], ROW)["carbon"][0]) for _ in range(core.steps)])

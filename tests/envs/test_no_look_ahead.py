@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clover_rl.envs import core as core_module
 from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.scenario import Scenario, load_scenario
+from clover_rl.envs.settings import EpisodeSettings
 from clover_rl.envs.signals import EpisodeSignals, draw_signals
 from clover_rl.signals import TraceSignal
 from clover_rl.simulation.model import ClusterModel
@@ -46,7 +47,7 @@ def observe(small_scenario: Scenario, small_model: ClusterModel, monkeypatch: py
 
         monkeypatch.setattr(core_module, "draw_signals", signals)
         core = EnvironmentCore(
-            scenario, small_model, 1, split="test", fidelity="table", w=0.1, days=scenario.episode.days
+            scenario, small_model, 1, EpisodeSettings(split="test", w=0.1, days=scenario.episode.days)
         )
         core.reset_row(0, np.random.default_rng(3))
         rows = [core.observe()[0]]

@@ -10,6 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from clover_rl.envs.core import INVALID_PENALTY
 from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.envs.vector import MIGClusterVec
 from clover_rl.errors import InputError
@@ -39,24 +40,36 @@ def assert_same_info(info: dict[str, Any], row: int, scalar: dict[str, Any]) -> 
         assert info["reward_terms"][name][row] == value
 
 
+EPISODES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "factored": {"actions": "factored"},
+    "perturbed": {"sla": (0.7, 1.5), "perturbation": 0.3, "split": "test"},
+    "outages": {"maintenance_per_week": 300.0, "losses_per_week": 300.0, "outage_hours": 0.3},
+    "budget": {"accuracy_budget": 0.01},
+}
+
+
 @pytest.mark.parametrize("fidelity", ["table", "event"])
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+@pytest.mark.parametrize("kind", sorted(EPISODES))
 def test_rows_equal_scalar_environments_across_an_autoreset(
-    scenario_file: str, fidelity: str, mode: str
+    scenario_file: str, fidelity: str, mode: str, kind: str
 ) -> None:
-    vector = make_vec(scenario_file, fidelity=fidelity, autoreset_mode=mode)
-    scalars = make_scalars(scenario_file, fidelity=fidelity)
+    vector = make_vec(scenario_file, fidelity=fidelity, autoreset_mode=mode, **EPISODES[kind])
+    scalars = make_scalars(scenario_file, fidelity=fidelity, **EPISODES[kind])
     assert vector.metadata["autoreset_mode"] == AutoresetMode(mode)
     observations, info = vector.reset(seed=SEED)
     for row, env in enumerate(scalars):
         expected, scalar_info = env.reset(seed=SEED + row)
         assert np.array_equal(observations[row], expected)
         assert info["w"][row] == scalar_info["w"]
+        assert info["sla_ms"][row] == scalar_info["sla_ms"]
     choose = np.random.default_rng(0)
     done = np.zeros(N, bool)
     ended = 0
     for _ in range(2 * STEPS + 3):
-        actions = choose.integers(len(vector.model.catalogue), size=N)
+        vector.action_space.seed(int(choose.integers(2**31)))
+        actions = vector.action_space.sample()
         observations, rewards, terminated, truncated, info = vector.step(actions)
         assert not terminated.any()
         for row, env in enumerate(scalars):
@@ -80,6 +93,39 @@ def test_rows_equal_scalar_environments_across_an_autoreset(
             done[row] = end and mode == "NextStep"
             assert np.array_equal(observations[row], expected)
     assert ended == 2 * N
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_ten_thousand_random_steps_are_those_of_scalar_environments(scenario_file: str, mode: str) -> None:
+    n, rounds = 10, 1000
+    arguments: dict[str, Any] = {"days": 0.2, "sla": (0.7, 1.4), "losses_per_week": 50.0, "perturbation": 0.1}
+    vector = make_vec(scenario_file, n, autoreset_mode=mode, **arguments)
+    scalars = [MIGClusterEnv(scenario_file, **arguments) for _ in range(n)]
+    observations, _ = vector.reset(seed=SEED)
+    expected = np.stack([env.reset(seed=SEED + row)[0] for row, env in enumerate(scalars)])
+    choose = np.random.default_rng(1)
+    ended, resets = np.zeros(n, bool), 0
+    for _ in range(rounds):
+        assert np.abs(observations - expected).max() <= 1e-6
+        actions = choose.integers(len(vector.model.catalogue), size=n)
+        observations, rewards, _, truncated, _ = vector.step(actions)
+        for row, env in enumerate(scalars):
+            if ended[row]:
+                expected[row], _ = env.reset()
+                ended[row] = False
+                continue
+            expected[row], reward, _, end, _ = env.step(actions[row])
+            assert rewards[row] == pytest.approx(reward, abs=1e-6)
+            assert truncated[row] == end
+            if end and mode == "SameStep":
+                expected[row], _ = env.reset()
+            ended[row] = end and mode == "NextStep"
+        resets += int(truncated.sum())
+        if mode == "Disabled" and truncated.any():
+            observations, _ = vector.reset(options={"reset_mask": truncated})
+            for row in np.flatnonzero(truncated):
+                expected[row], _ = scalars[row].reset()
+    assert resets >= 10 * n
 
 
 def test_a_row_does_not_depend_on_its_neighbours(scenario_file: str) -> None:
@@ -113,8 +159,9 @@ def test_masks_have_one_row_per_environment(scenario_file: str) -> None:
     assert masks[2].all()
     assert np.array_equal(masks[0], masks[1])
     assert masks[1].sum() < masks.shape[1]
-    with pytest.raises(InputError, match="masked"):
-        env.step(np.array([env.model.base, 0, 0]))
+    info = env.step(np.array([env.model.base, 0, 0]))[4]
+    assert info["action_valid"].tolist() == [False, True, True]
+    assert info["reward_terms"]["invalid"].tolist() == [-INVALID_PENALTY, 0.0, 0.0]
 
 
 def test_an_action_outside_the_catalogue_is_refused(scenario_file: str) -> None:

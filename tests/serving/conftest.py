@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from clover_rl.serving.clock import RealClock
-from clover_rl.serving.dataplane import DataPlane, DataPlaneSettings
-from clover_rl.serving.dispatcher import CompletedRequest, Dispatcher
-from clover_rl.serving.instances import InstancePool, InstanceSpec
-from clover_rl.serving.served_model import ServedModel
+from clover_rl.serving.endpoint.dataplane import DataPlane, DataPlaneSettings
+from clover_rl.serving.endpoint.served_model import ServedModel
+from clover_rl.serving.instances.pool import InstancePool, InstanceSpec
+from clover_rl.serving.routing.dispatcher import CompletedRequest, Dispatcher
+from clover_rl.serving.worker.definition import ModelDefinition
 from tests.serving.serving_kit import CLASSES, FEATURES, INPUTS, OUTPUTS, QUICK, WEIGHTS, Plane, Serve, save
 
 
 @pytest.fixture(scope="session")
-def linear_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def linear_model(tmp_path_factory: pytest.TempPathFactory) -> ModelDefinition:
     """scores = image @ WEIGHTS, so that every answer can be checked."""
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["image", "weights"], ["scores"])],
@@ -27,11 +27,11 @@ def linear_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", CLASSES])],
         [numpy_helper.from_array(WEIGHTS, "weights")],
     )
-    return save(tmp_path_factory.mktemp("models") / "linear.onnx", graph)
+    return ModelDefinition.onnx(save(tmp_path_factory.mktemp("models") / "linear.onnx", graph))
 
 
 @pytest.fixture(scope="session")
-def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> ModelDefinition:
     """Echoes text and counts, to cover inputs of two kinds."""
     graph = helper.make_graph(
         [
@@ -48,11 +48,11 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             helper.make_tensor_value_info("negated", TensorProto.INT16, ["n", 2]),
         ],
     )
-    return save(tmp_path_factory.mktemp("models") / "text.onnx", graph)
+    return ModelDefinition.onnx(save(tmp_path_factory.mktemp("models") / "text.onnx", graph))
 
 
 @pytest.fixture
-def serve(linear_model: Path) -> Serve:
+def serve(linear_model: ModelDefinition) -> Serve:
     """Starts `instances` processes of the linear model behind an endpoint."""
 
     @asynccontextmanager
@@ -63,6 +63,7 @@ def serve(linear_model: Path) -> Serve:
         capacity: int = 1024,
         max_batch_size: int = 4,
         settings: DataPlaneSettings | None = None,
+        prefix: str = "i",
     ) -> AsyncIterator[Plane]:
         dispatcher = Dispatcher(RealClock(), capacity=capacity)
         completed: list[CompletedRequest] = []
@@ -77,7 +78,7 @@ def serve(linear_model: Path) -> Serve:
         port = await endpoint.start("127.0.0.1:0")
         try:
             await pool.reconcile(
-                {f"i{n}": InstanceSpec("only", linear_model, hold_s, n) for n in range(instances)}
+                {f"{prefix}{n}": InstanceSpec("only", linear_model, hold_s, n) for n in range(instances)}
             )
             yield Plane(f"127.0.0.1:{port}", dispatcher, pool, endpoint, completed)
         finally:

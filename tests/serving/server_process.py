@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from clover_rl.errors import ServingError
-from clover_rl.serving.client import ControlClient
+from clover_rl.serving.clients.control_client import ControlClient
 
 CLI = [sys.executable, "-m", "clover_rl.cli"]
 

@@ -12,9 +12,9 @@ import onnx
 from onnx import helper
 
 from clover_rl.cluster.application import TensorSpec
-from clover_rl.serving.dataplane import DataPlane
-from clover_rl.serving.dispatcher import CompletedRequest, Dispatcher
-from clover_rl.serving.instances import InstancePool, PoolSettings
+from clover_rl.serving.endpoint.dataplane import DataPlane
+from clover_rl.serving.instances.pool import InstancePool, PoolSettings
+from clover_rl.serving.routing.dispatcher import CompletedRequest, Dispatcher
 
 __all__ = ["CLASSES", "FEATURES", "INPUTS", "OUTPUTS", "QUICK", "WEIGHTS", "Plane", "Serve", "save"]
 

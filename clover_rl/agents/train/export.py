@@ -76,7 +76,7 @@ def _to_onnx(model: MaskablePPO, size: int, actions: int) -> bytes:
 def record_parity(model: MaskablePPO, scenario: Scenario, cluster: ClusterModel, seed: int) -> Parity:
     """Vectors met on policy, masks included that a lost GPU brings; logits and actions of the SB3 model."""
     rows = 20
-    core = EnvironmentCore(scenario, cluster, rows, split="train", fidelity="table", w=None, days=None)
+    core = EnvironmentCore(scenario, cluster, rows)
     rng = np.random.default_rng([seed, 1])
     for row in range(rows):
         core.reset_row(row, np.random.default_rng([seed, 2, row]))

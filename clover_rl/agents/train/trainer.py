@@ -222,7 +222,7 @@ def _exact_phases(run: _Run, scenario: Scenario, cluster: ClusterModel, seed: in
     until = recipe.clone_share + recipe.exact_share
     if until <= 0.0:
         return
-    core = EnvironmentCore(scenario, cluster, recipe.envs, split="train", fidelity="table", w=None, days=None)
+    core = EnvironmentCore(scenario, cluster, recipe.envs)
     trainer = ExactTrainer(run.model.policy, core, recipe, seed)
     while run.share < until:
         clone = run.share < recipe.clone_share

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.scenario import Scenario
+from clover_rl.envs.settings import EpisodeSettings
 from clover_rl.simulation.fluid import fluid_step
 from clover_rl.simulation.model import ClusterModel
 
@@ -75,7 +76,7 @@ class Validator:
 
     def _core(self) -> EnvironmentCore:
         core = EnvironmentCore(
-            self.scenario, self.model, self.episodes, split="train", fidelity="event", w=None, days=self.days
+            self.scenario, self.model, self.episodes, EpisodeSettings(fidelity="event", days=self.days)
         )
         for row in range(self.episodes):
             core.reset_row(row, np.random.default_rng([SEED, row]))

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _POOL.AddSerializedFile(b'\n(clover_rl/serving/protocol/control.proto\x12\x14\x63lover_rl.control.v1\"\x0f\n\rStatusRequest\"\xd8\x04\n\x0eStatusResponse\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\x12\n\ncontroller\x18\x02 \x01(\t\x12\x15\n\rbundle_sha256\x18\x03 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x04 \x01(\t\x12\r\n\x05ready\x18\x05 \x01(\x08\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x15\n\rconfiguration\x18\x07 \x01(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\x1a\n\x12transition_running\x18\t \x01(\x08\x12\x0f\n\x07trouble\x18\n \x01(\t\x12\x0e\n\x06time_s\x18\x0b \x01(\x01\x12\x12\n\ninterval_s\x18\x0c \x01(\x01\x12\t\n\x01w\x18\r \x01(\x01\x12\x0e\n\x06sla_ms\x18\x0e \x01(\x01\x12\x1b\n\x13intensity_g_per_kwh\x18\x0f \x01(\x01\x12\x11\n\tintervals\x18\x10 \x01(\x03\x12\x13\n\x0btransitions\x18\x11 \x01(\x03\x12\x13\n\x0blive_trials\x18\x12 \x01(\x03\x12\x1b\n\x13guard_interventions\x18\x13 \x01(\x03\x12\x18\n\x10predicted_p95_ms\x18\x14 \x01(\x01\x12\x19\n\x11predicted_power_w\x18\x15 \x01(\x01\x12,\n\x04last\x18\x16 \x01(\x0b\x32\x1e.clover_rl.control.v1.Interval\x12\x31\n\tinstances\x18\x17 \x03(\x0b\x32\x1e.clover_rl.control.v1.Instance\x12\x1b\n\x13previous_controller\x18\x18 \x01(\t\x12\x16\n\x0eintensity_kind\x18\x19 \x01(\t\"I\n\x08Instance\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08restarts\x18\x04 \x01(\x03\"\x83\x05\n\x08Interval\x12\x0f\n\x07start_s\x18\x01 \x01(\x01\x12\x12\n\nduration_s\x18\x02 \x01(\x01\x12\x12\n\ncontroller\x18\x03 \x01(\t\x12\x0e\n\x06scored\x18\x04 \x01(\x08\x12\x1b\n\x13intensity_g_per_kwh\x18\x05 \x01(\x01\x12\x0f\n\x07\x61rrived\x18\x06 \x01(\x03\x12\x10\n\x08\x61nswered\x18\x07 \x01(\x03\x12\x11\n\ttimed_out\x18\x08 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\t \x01(\x03\x12\x0e\n\x06p95_ms\x18\n \x01(\x01\x12\x10\n\x08\x61\x63\x63uracy\x18\x0b \x01(\x01\x12\x10\n\x08\x65nergy_j\x18\x0c \x01(\x01\x12\x13\n\x0b\x65nergy_kind\x18\r \x01(\t\x12\x10\n\x08\x63\x61rbon_g\x18\x0e \x01(\x01\x12\x15\n\rbase_carbon_g\x18\x0f \x01(\x01\x12\x0e\n\x06reward\x18\x10 \x01(\x01\x12\x15\n\rconfiguration\x18\x11 \x01(\t\x12\x13\n\x0btransitions\x18\x12 \x01(\x03\x12\x0e\n\x06sla_ms\x18\x13 \x01(\x01\x12\t\n\x01w\x18\x14 \x01(\x01\x12R\n\x13\x61nswered_by_variant\x18\x15 \x03(\x0b\x32\x35.clover_rl.control.v1.Interval.AnsweredByVariantEntry\x12#\n\x16\x65mbodied_g_per_request\x18\x16 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11sci_g_per_request\x18\x17 \x01(\x01H\x01\x88\x01\x01\x1a\x38\n\x16\x41nsweredByVariantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x19\n\x17_embodied_g_per_requestB\x14\n\x12_sci_g_per_request\"\x1e\n\rDeployRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"%\n\x0f\x41\x63tivateRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\"\x11\n\x0fRollbackRequest\"\xae\x01\n\x12\x41\x63tivationResponse\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x15\n\rbundle_sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x03 \x01(\t\x12\x1b\n\x13previous_controller\x18\x04 \x01(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x16\n\x0eparity_vectors\x18\x06 \x01(\x03\x12\x11\n\tnear_ties\x18\x07 \x01(\x03\"!\n\x10IntervalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x03\"F\n\x11IntervalsResponse\x12\x31\n\tintervals\x18\x01 \x03(\x0b\x32\x1e.clover_rl.control.v1.Interval2\xe2\x03\n\x0e\x43ontrolService\x12U\n\x06Status\x12#.clover_rl.control.v1.StatusRequest\x1a$.clover_rl.control.v1.StatusResponse\"\x00\x12[\n\x06\x44\x65ploy\x12#.clover_rl.control.v1.DeployRequest\x1a(.clover_rl.control.v1.ActivationResponse\"\x00(\x01\x12]\n\x08\x41\x63tivate\x12%.clover_rl.control.v1.ActivateRequest\x1a(.clover_rl.control.v1.ActivationResponse\"\x00\x12]\n\x08Rollback\x12%.clover_rl.control.v1.RollbackRequest\x1a(.clover_rl.control.v1.ActivationResponse\"\x00\x12^\n\tIntervals\x12&.clover_rl.control.v1.IntervalsRequest\x1a\'.clover_rl.control.v1.IntervalsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _POOL.AddSerializedFile(b'\n(clover_rl/serving/protocol/control.proto\x12\x14\x63lover_rl.control.v1\"\x0f\n\rStatusRequest\"\x8e\x05\n\x0eStatusResponse\x12\x10\n\x08scenario\x18\x01 \x01(\t\x12\x12\n\ncontroller\x18\x02 \x01(\t\x12\x15\n\rbundle_sha256\x18\x03 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x04 \x01(\t\x12\r\n\x05ready\x18\x05 \x01(\x08\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x15\n\rconfiguration\x18\x07 \x01(\t\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\x1a\n\x12transition_running\x18\t \x01(\x08\x12\x0f\n\x07trouble\x18\n \x01(\t\x12\x0e\n\x06time_s\x18\x0b \x01(\x01\x12\x12\n\ninterval_s\x18\x0c \x01(\x01\x12\t\n\x01w\x18\r \x01(\x01\x12\x0e\n\x06sla_ms\x18\x0e \x01(\x01\x12\x1b\n\x13intensity_g_per_kwh\x18\x0f \x01(\x01\x12\x11\n\tintervals\x18\x10 \x01(\x03\x12\x13\n\x0btransitions\x18\x11 \x01(\x03\x12\x13\n\x0blive_trials\x18\x12 \x01(\x03\x12\x1b\n\x13guard_interventions\x18\x13 \x01(\x03\x12\x18\n\x10predicted_p95_ms\x18\x14 \x01(\x01\x12\x19\n\x11predicted_power_w\x18\x15 \x01(\x01\x12,\n\x04last\x18\x16 \x01(\x0b\x32\x1e.clover_rl.control.v1.Interval\x12\x31\n\tinstances\x18\x17 \x03(\x0b\x32\x1e.clover_rl.control.v1.Instance\x12\x1b\n\x13previous_controller\x18\x18 \x01(\t\x12\x16\n\x0eintensity_kind\x18\x19 \x01(\t\x12\x34\n\ntransition\x18\x1a \x01(\x0b\x32 .clover_rl.control.v1.Transition\"\xa1\x01\n\nTransition\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x12\n\nsteps_done\x18\x05 \x01(\x03\x12\r\n\x05tries\x18\x06 \x01(\x03\x12\x0f\n\x07outcome\x18\x07 \x01(\t\x12\x0f\n\x07trouble\x18\x08 \x01(\t\x12\x0f\n\x07seconds\x18\t \x01(\x01\"I\n\x08Instance\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08restarts\x18\x04 \x01(\x03\"\x83\x05\n\x08Interval\x12\x0f\n\x07start_s\x18\x01 \x01(\x01\x12\x12\n\nduration_s\x18\x02 \x01(\x01\x12\x12\n\ncontroller\x18\x03 \x01(\t\x12\x0e\n\x06scored\x18\x04 \x01(\x08\x12\x1b\n\x13intensity_g_per_kwh\x18\x05 \x01(\x01\x12\x0f\n\x07\x61rrived\x18\x06 \x01(\x03\x12\x10\n\x08\x61nswered\x18\x07 \x01(\x03\x12\x11\n\ttimed_out\x18\x08 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\t \x01(\x03\x12\x0e\n\x06p95_ms\x18\n \x01(\x01\x12\x10\n\x08\x61\x63\x63uracy\x18\x0b \x01(\x01\x12\x10\n\x08\x65nergy_j\x18\x0c \x01(\x01\x12\x13\n\x0b\x65nergy_kind\x18\r \x01(\t\x12\x10\n\x08\x63\x61rbon_g\x18\x0e \x01(\x01\x12\x15\n\rbase_carbon_g\x18\x0f \x01(\x01\x12\x0e\n\x06reward\x18\x10 \x01(\x01\x12\x15\n\rconfiguration\x18\x11 \x01(\t\x12\x13\n\x0btransitions\x18\x12 \x01(\x03\x12\x0e\n\x06sla_ms\x18\x13 \x01(\x01\x12\t\n\x01w\x18\x14 \x01(\x01\x12R\n\x13\x61nswered_by_variant\x18\x15 \x03(\x0b\x32\x35.clover_rl.control.v1.Interval.AnsweredByVariantEntry\x12#\n\x16\x65mbodied_g_per_request\x18\x16 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11sci_g_per_request\x18\x17 \x01(\x01H\x01\x88\x01\x01\x1a\x38\n\x16\x41nsweredByVariantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x19\n\x17_embodied_g_per_requestB\x14\n\x12_sci_g_per_request\"\x1e\n\rDeployRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"%\n\x0f\x41\x63tivateRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\"\x11\n\x0fRollbackRequest\"\xae\x01\n\x12\x41\x63tivationResponse\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x15\n\rbundle_sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x03 \x01(\t\x12\x1b\n\x13previous_controller\x18\x04 \x01(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x16\n\x0eparity_vectors\x18\x06 \x01(\x03\x12\x11\n\tnear_ties\x18\x07 \x01(\x03\"!\n\x10IntervalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x03\"F\n\x11IntervalsResponse\x12\x31\n\tintervals\x18\x01 \x03(\x0b\x32\x1e.clover_rl.control.v1.Interval2\xe2\x03\n\x0e\x43ontrolService\x12U\n\x06Status\x12#.clover_rl.control.v1.StatusRequest\x1a$.clover_rl.control.v1.StatusResponse\"\x00\x12[\n\x06\x44\x65ploy\x12#.clover_rl.control.v1.DeployRequest\x1a(.clover_rl.control.v1.ActivationResponse\"\x00(\x01\x12]\n\x08\x41\x63tivate\x12%.clover_rl.control.v1.ActivateRequest\x1a(.clover_rl.control.v1.ActivationResponse\"\x00\x12]\n\x08Rollback\x12%.clover_rl.control.v1.RollbackRequest\x1a(.clover_rl.control.v1.ActivationResponse\"\x00\x12^\n\tIntervals\x12&.clover_rl.control.v1.IntervalsRequest\x1a\'.clover_rl.control.v1.IntervalsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,25 +36,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=66
   _globals['_STATUSREQUEST']._serialized_end=81
   _globals['_STATUSRESPONSE']._serialized_start=84
-  _globals['_STATUSRESPONSE']._serialized_end=684
-  _globals['_INSTANCE']._serialized_start=686
-  _globals['_INSTANCE']._serialized_end=759
-  _globals['_INTERVAL']._serialized_start=762
-  _globals['_INTERVAL']._serialized_end=1405
-  _globals['_INTERVAL_ANSWEREDBYVARIANTENTRY']._serialized_start=1300
-  _globals['_INTERVAL_ANSWEREDBYVARIANTENTRY']._serialized_end=1356
-  _globals['_DEPLOYREQUEST']._serialized_start=1407
-  _globals['_DEPLOYREQUEST']._serialized_end=1437
-  _globals['_ACTIVATEREQUEST']._serialized_start=1439
-  _globals['_ACTIVATEREQUEST']._serialized_end=1476
-  _globals['_ROLLBACKREQUEST']._serialized_start=1478
-  _globals['_ROLLBACKREQUEST']._serialized_end=1495
-  _globals['_ACTIVATIONRESPONSE']._serialized_start=1498
-  _globals['_ACTIVATIONRESPONSE']._serialized_end=1672
-  _globals['_INTERVALSREQUEST']._serialized_start=1674
-  _globals['_INTERVALSREQUEST']._serialized_end=1707
-  _globals['_INTERVALSRESPONSE']._serialized_start=1709
-  _globals['_INTERVALSRESPONSE']._serialized_end=1779
-  _globals['_CONTROLSERVICE']._serialized_start=1782
-  _globals['_CONTROLSERVICE']._serialized_end=2264
+  _globals['_STATUSRESPONSE']._serialized_end=738
+  _globals['_TRANSITION']._serialized_start=741
+  _globals['_TRANSITION']._serialized_end=902
+  _globals['_INSTANCE']._serialized_start=904
+  _globals['_INSTANCE']._serialized_end=977
+  _globals['_INTERVAL']._serialized_start=980
+  _globals['_INTERVAL']._serialized_end=1623
+  _globals['_INTERVAL_ANSWEREDBYVARIANTENTRY']._serialized_start=1518
+  _globals['_INTERVAL_ANSWEREDBYVARIANTENTRY']._serialized_end=1574
+  _globals['_DEPLOYREQUEST']._serialized_start=1625
+  _globals['_DEPLOYREQUEST']._serialized_end=1655
+  _globals['_ACTIVATEREQUEST']._serialized_start=1657
+  _globals['_ACTIVATEREQUEST']._serialized_end=1694
+  _globals['_ROLLBACKREQUEST']._serialized_start=1696
+  _globals['_ROLLBACKREQUEST']._serialized_end=1713
+  _globals['_ACTIVATIONRESPONSE']._serialized_start=1716
+  _globals['_ACTIVATIONRESPONSE']._serialized_end=1890
+  _globals['_INTERVALSREQUEST']._serialized_start=1892
+  _globals['_INTERVALSREQUEST']._serialized_end=1925
+  _globals['_INTERVALSRESPONSE']._serialized_start=1927
+  _globals['_INTERVALSRESPONSE']._serialized_end=1997
+  _globals['_CONTROLSERVICE']._serialized_start=2000
+  _globals['_CONTROLSERVICE']._serialized_end=2482
 # @@protoc_insertion_point(module_scope)

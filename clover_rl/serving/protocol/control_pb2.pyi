@@ -12,7 +12,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("scenario", "controller", "bundle_sha256", "bundle_name", "ready", "draining", "configuration", "target", "transition_running", "trouble", "time_s", "interval_s", "w", "sla_ms", "intensity_g_per_kwh", "intervals", "transitions", "live_trials", "guard_interventions", "predicted_p95_ms", "predicted_power_w", "last", "instances", "previous_controller", "intensity_kind")
+    __slots__ = ("scenario", "controller", "bundle_sha256", "bundle_name", "ready", "draining", "configuration", "target", "transition_running", "trouble", "time_s", "interval_s", "w", "sla_ms", "intensity_g_per_kwh", "intervals", "transitions", "live_trials", "guard_interventions", "predicted_p95_ms", "predicted_power_w", "last", "instances", "previous_controller", "intensity_kind", "transition")
     SCENARIO_FIELD_NUMBER: _ClassVar[int]
     CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class StatusResponse(_message.Message):
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     INTENSITY_KIND_FIELD_NUMBER: _ClassVar[int]
+    TRANSITION_FIELD_NUMBER: _ClassVar[int]
     scenario: str
     controller: str
     bundle_sha256: str
@@ -63,7 +64,30 @@ class StatusResponse(_message.Message):
     instances: _containers.RepeatedCompositeFieldContainer[Instance]
     previous_controller: str
     intensity_kind: str
-    def __init__(self, scenario: _Optional[str] = ..., controller: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., bundle_name: _Optional[str] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., configuration: _Optional[str] = ..., target: _Optional[str] = ..., transition_running: _Optional[bool] = ..., trouble: _Optional[str] = ..., time_s: _Optional[float] = ..., interval_s: _Optional[float] = ..., w: _Optional[float] = ..., sla_ms: _Optional[float] = ..., intensity_g_per_kwh: _Optional[float] = ..., intervals: _Optional[int] = ..., transitions: _Optional[int] = ..., live_trials: _Optional[int] = ..., guard_interventions: _Optional[int] = ..., predicted_p95_ms: _Optional[float] = ..., predicted_power_w: _Optional[float] = ..., last: _Optional[_Union[Interval, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., previous_controller: _Optional[str] = ..., intensity_kind: _Optional[str] = ...) -> None: ...
+    transition: Transition
+    def __init__(self, scenario: _Optional[str] = ..., controller: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., bundle_name: _Optional[str] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., configuration: _Optional[str] = ..., target: _Optional[str] = ..., transition_running: _Optional[bool] = ..., trouble: _Optional[str] = ..., time_s: _Optional[float] = ..., interval_s: _Optional[float] = ..., w: _Optional[float] = ..., sla_ms: _Optional[float] = ..., intensity_g_per_kwh: _Optional[float] = ..., intervals: _Optional[int] = ..., transitions: _Optional[int] = ..., live_trials: _Optional[int] = ..., guard_interventions: _Optional[int] = ..., predicted_p95_ms: _Optional[float] = ..., predicted_power_w: _Optional[float] = ..., last: _Optional[_Union[Interval, _Mapping]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., previous_controller: _Optional[str] = ..., intensity_kind: _Optional[str] = ..., transition: _Optional[_Union[Transition, _Mapping]] = ...) -> None: ...
+
+class Transition(_message.Message):
+    __slots__ = ("number", "source", "target", "steps", "steps_done", "tries", "outcome", "trouble", "seconds")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_DONE_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    source: str
+    target: str
+    steps: int
+    steps_done: int
+    tries: int
+    outcome: str
+    trouble: str
+    seconds: float
+    def __init__(self, number: _Optional[int] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., steps: _Optional[int] = ..., steps_done: _Optional[int] = ..., tries: _Optional[int] = ..., outcome: _Optional[str] = ..., trouble: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class Instance(_message.Message):
     __slots__ = ("key", "variant", "state", "restarts")

@@ -1,0 +1,1 @@
+"""Endpoint: the Open Inference Protocol as applications see it, and its metrics."""

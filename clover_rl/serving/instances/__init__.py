@@ -1,0 +1,1 @@
+"""Instances: their processes as the server sees them: started, watched, raised again."""

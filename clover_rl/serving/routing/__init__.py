@@ -1,0 +1,1 @@
+"""Routing: which instance serves which request, and each request answered exactly once."""
