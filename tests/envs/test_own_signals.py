@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from clover_rl.serving.carbon_source import carbon_trace
+from clover_rl.serving.control.carbon_source import carbon_trace
 
 from clover_rl.agents.windows import generated_windows
 from clover_rl.envs.scalar import MIGClusterEnv
