@@ -22,8 +22,8 @@ def model_definitions(profile: Profile) -> dict[str, ModelDefinition]:
     """
     if profile.partition != "emulated":
         raise InputError(
-            f"profile `{profile.name}` needs the partition backend `{profile.partition}`, "
-            "and only `emulated` exists so far",
+            f"profile `{profile.name}` is of networks on real GPUs (slices by {profile.partition}), "
+            "which cannot be served yet",
             fix="serve a scenario with an emulated profile, as demo",
         )
     application = profile.application
