@@ -11,13 +11,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from clover_rl.serving.control.carbon_source import carbon_trace
 
 from clover_rl.agents.windows import generated_windows
 from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.envs.signals import draw_signals
 from clover_rl.errors import InputError
+from clover_rl.serving.control.carbon_source import carbon_trace
 from clover_rl.simulation.model import ClusterModel
 
 HOURS = 240
