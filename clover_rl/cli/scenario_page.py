@@ -11,7 +11,7 @@ from clover_rl.envs.scenario import load_scenario, scenario_names
 from clover_rl.envs.scenario_schema import SCHEMA_FILE, key_rows, schema_text
 from clover_rl.errors import InputError
 
-__all__ = ["fill", "tables", "write_page"]
+__all__ = ["fill", "table", "tables", "write_page"]
 
 
 def tables() -> dict[str, str]:
@@ -20,7 +20,7 @@ def tables() -> dict[str, str]:
     shipped += [[f"`{name}`", load_scenario(name).title] for name in scenario_names()]
     keys = [["key", "values", "default", "meaning"], ["---"] * 4]
     keys += [[f"`{row.key}`", row.values, _default(row.default), row.about] for row in key_rows()]
-    return {"shipped": _table(shipped), "keys": _table(keys)}
+    return {"shipped": table(shipped), "keys": table(keys)}
 
 
 def fill(text: str, parts: Mapping[str, str], *, where: str) -> str:
@@ -39,7 +39,8 @@ def fill(text: str, parts: Mapping[str, str], *, where: str) -> str:
     return text
 
 
-def _table(rows: list[list[str]]) -> str:
+def table(rows: list[list[str]]) -> str:
+    """Markdown of rows, the first two its head."""
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
