@@ -14,6 +14,7 @@ from clover_rl.envs.core import EnvironmentCore, StepFacts
 from clover_rl.envs.render import RENDER_FPS, RENDER_MODES, Scene
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.envs.settings import EpisodeSettings
+from clover_rl.envs.summary import EpisodeSummary
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
 
@@ -70,6 +71,7 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
         settings = EpisodeSettings.of(episode)
         model = self.scenario.model(pruned=settings.actions == "catalogue")
         self.core = EnvironmentCore(self.scenario, model, 1, settings)
+        self._summary = EpisodeSummary(1, model.baseline.accuracy)
         self._texts = tuple(map(str, self.model.catalogue.configurations))
         box, self.action_space = spaces_of(self.core)
         self.observation_space = cast("gym.Space[Observation]", box)
@@ -106,6 +108,7 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
                 f"reset takes no options, found {', '.join(options)}", fix="give them to the constructor"
             )
         self.core.reset_row(0, self.np_random)
+        self._summary.reset()
         observation = self.core.observe()[0]
         info = {"w": float(self.core.w[0]), "sla_ms": float(self.core.sla_ms[0])}
         if self._scene:
@@ -119,9 +122,10 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
             InputError: the action is outside its space, or the episode has ended.
         """
         w = float(self.core.w[0])  # a budget keeper moves it after the interval
+        before = int(self.core.action[0])
         facts = self.core.step(self.core.decode(action).reshape(1), ROW)
         reward = float(facts["reward"][0])
-        observation, info = self.core.observe()[0], self._info(facts, w)
+        observation, info = self.core.observe()[0], self._info(facts, w, before)
         if self._scene:
             self._scene.add(observation, reward, info)
         return observation, reward, False, bool(facts["truncated"][0]), info
@@ -147,8 +151,11 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
         """Allowed actions, flat; through wrappers: `env.get_wrapper_attr("action_masks")()`."""
         return np.asarray(self.core.masks()[0])
 
-    def _info(self, facts: StepFacts, w: float) -> dict[str, Any]:
+    def _info(self, facts: StepFacts, w: float, before: int) -> dict[str, Any]:
         info: dict[str, Any] = {name: value[0].item() for name, value in facts.items()}
+        self._summary.add_one(info, info["action"] != before)
+        if info["truncated"]:
+            info |= self._summary.result(0)
         del info["reward"], info["truncated"]
         info["reward_terms"] = {
             "carbon": info.pop("carbon"),

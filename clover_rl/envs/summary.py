@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 __all__ = ["EPISODE_KEYS", "SUMS", "EpisodeSummary"]
 
@@ -57,6 +57,8 @@ EPISODE_KEYS: Mapping[str, str] = {
 _COLUMN = {name: index for index, name in enumerate(SUMS)}
 _DERIVED = ("steps", "correct", "loaded", "held", "transitions", "refused")
 _SUMMED = tuple(name for name in SUMS if name not in _DERIVED)
+_PLAIN = tuple((_COLUMN[name], name) for name in _SUMMED)
+_NEEDED = (*_SUMMED, "accuracy", "sla_held", "action_valid")
 
 
 class EpisodeSummary:
@@ -65,23 +67,31 @@ class EpisodeSummary:
     Args:
         n: episodes.
         base_accuracy: accuracy of BASE, which a loss is relative to.
-
-    Attributes:
-        sums: shape (len(SUMS), n); a compiled step may add to it directly.
     """
 
     def __init__(self, n: int, base_accuracy: float) -> None:
-        self.sums = np.zeros((len(SUMS), n))
+        self._many = np.zeros((len(SUMS), n))
+        self._one = [0.0] * len(SUMS)  # in place of the array where n is 1: arithmetic costs less than calls
+        self._single = n == 1
         self._base_accuracy = base_accuracy
         self._configuration: str | None = None
 
+    @property
+    def sums(self) -> Floats:
+        """The sums so far, shape (len(SUMS), n)."""
+        return np.array(self._one)[:, None] if self._single else self._many
+
     def reset(self, rows: NDArray[np.intp] | slice = slice(None)) -> None:
         """New episodes in some rows."""
-        self.sums[:, rows] = 0.0
+        self._many[:, rows] = 0.0
+        self._one = [0.0] * len(SUMS)
         self._configuration = None
 
     def add(
-        self, facts: Mapping[str, ArrayLike], changed: ArrayLike, rows: NDArray[np.intp] | slice = slice(None)
+        self,
+        facts: Mapping[str, NDArray[Any]],
+        changed: NDArray[np.bool_],
+        rows: NDArray[np.intp] | slice = slice(None),
     ) -> None:
         """One interval of some rows.
 
@@ -90,6 +100,9 @@ class EpisodeSummary:
             changed: whether the configuration is another one than before, shape (rows,).
             rows: which episodes, in ascending order and each at most once.
         """
+        if self._single:
+            self.add_one({name: facts[name].item() for name in _NEEDED}, bool(changed[0]))
+            return
         arrived, answered = np.asarray(facts["arrived"]), np.asarray(facts["answered"])
         block = np.empty((len(SUMS), arrived.size))
         for name in _SUMMED:
@@ -101,10 +114,23 @@ class EpisodeSummary:
         block[_COLUMN["held"]] = loaded & np.asarray(facts["sla_held"])
         block[_COLUMN["transitions"]] = changed
         block[_COLUMN["refused"]] = np.logical_not(facts["action_valid"])
-        if block.shape == self.sums.shape:  # every row: they ascend
-            self.sums += block
+        if block.shape == self._many.shape:  # every row: they ascend
+            self._many += block
         else:
-            self.sums[:, rows] += block
+            self._many[:, rows] += block
+
+    def add_one(self, facts: Mapping[str, Any], changed: bool) -> None:
+        """One interval of the only row, from facts as plain numbers; other keys are left aside."""
+        one = self._one
+        for column, name in _PLAIN:
+            one[column] += facts[name]
+        one[_COLUMN["steps"]] += 1.0
+        one[_COLUMN["correct"]] += facts["answered"] * facts["accuracy"]
+        if facts["arrived"] > 0.0:
+            one[_COLUMN["loaded"]] += 1.0
+            one[_COLUMN["held"]] += facts["sla_held"]
+        one[_COLUMN["transitions"]] += changed
+        one[_COLUMN["refused"]] += not facts["action_valid"]
 
     def add_info(self, reward: float, info: Mapping[str, Any]) -> None:
         """One interval of the only row, from the info that the scalar environment returned.
@@ -120,12 +146,13 @@ class EpisodeSummary:
             "invalid": terms["invalid"],
         }
         text = info["configuration"]
-        self.add(facts, self._configuration is not None and text != self._configuration)
+        self.add_one(facts, self._configuration is not None and text != self._configuration)
         self._configuration = text
 
     def results(self, rows: NDArray[np.intp] | slice = slice(None)) -> dict[str, Floats]:
         """The keys of EPISODE_KEYS for some rows, each of shape (rows,)."""
-        found = {name: self.sums[column, rows] for name, column in _COLUMN.items()}
+        sums = self.sums
+        found = {name: sums[column, rows] for name, column in _COLUMN.items()}
         steps = np.maximum(found["steps"], 1.0)
         answered, arrived, loaded = found["answered"], found["arrived"], found["loaded"]
         base = self._base_accuracy

@@ -9,6 +9,7 @@ import pytest
 
 from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.envs.summary import EPISODE_KEYS, EpisodeSummary
+from clover_rl.envs.vector import MIGClusterVec
 
 BASE = 0.84
 
@@ -35,7 +36,7 @@ def facts(**given: Any) -> dict[str, Any]:
 
 def test_an_episode_is_weighted_by_what_was_answered_and_by_what_base_would_have_emitted() -> None:
     summary = EpisodeSummary(1, BASE)
-    summary.add(facts(), False)
+    summary.add(facts(), np.array([False]))
     summary.add(
         facts(
             answered=np.array([300.0]),
@@ -48,7 +49,7 @@ def test_an_episode_is_weighted_by_what_was_answered_and_by_what_base_would_have
             action_valid=np.array([False]),
             reward=np.array([-0.15]),
         ),
-        True,
+        np.array([True]),
     )
     found = summary.result(0)
     assert found["episode_objective"] == pytest.approx(-0.05)
@@ -66,11 +67,11 @@ def test_an_episode_is_weighted_by_what_was_answered_and_by_what_base_would_have
 def test_intervals_without_arrivals_neither_keep_nor_break_the_sla() -> None:
     summary = EpisodeSummary(1, BASE)
     nothing = np.zeros(1)
-    summary.add(facts(arrived=nothing, answered=nothing, sla_held=np.zeros(1, bool)), False)
+    summary.add(facts(arrived=nothing, answered=nothing, sla_held=np.zeros(1, bool)), np.array([False]))
     found = summary.result(0)
     assert found["episode_sla_held_share"] == 1.0
     assert (found["episode_accuracy"], found["episode_carbon_g_per_request"]) == (BASE, 0.0)
-    summary.add(facts(sla_held=np.zeros(1, bool)), False)
+    summary.add(facts(sla_held=np.zeros(1, bool)), np.array([False]))
     assert summary.result(0)["episode_sla_held_share"] == 0.0
 
 
@@ -118,3 +119,43 @@ def test_infos_of_an_environment_add_up_to_what_its_facts_add_up_to(scenario_fil
         "episode_reward_invalid",
     )
     assert sum(found[name] for name in terms) == pytest.approx(found["episode_objective"])
+
+
+@pytest.mark.parametrize("fidelity", ["table", "event"])
+def test_the_end_of_an_episode_tells_monitor_what_it_amounted_to(scenario_file: str, fidelity: str) -> None:
+    pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.monitor import Monitor
+
+    env = Monitor(
+        MIGClusterEnv(scenario_file, days=0.05, fidelity=fidelity),  # type: ignore[arg-type]
+        info_keywords=tuple(EPISODE_KEYS),
+    )
+    for seed in (1, 2):
+        env.reset(seed=seed)
+        truncated, rewards, actions = False, [], [env.unwrapped.model.base]  # type: ignore[attr-defined]
+        while not truncated:
+            _, reward, _, truncated, info = env.step(env.action_space.sample())
+            assert truncated == ("episode_objective" in info)
+            rewards.append(float(reward))
+            actions.append(info["action"])
+        assert info["episode"]["episode_objective"] == pytest.approx(np.mean(rewards))
+        assert info["episode_transitions"] == np.count_nonzero(np.diff(actions))
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_rows_that_end_say_the_same_as_scalar_environments(scenario_file: str, mode: str) -> None:
+    vector = MIGClusterVec(3, scenario_file, days=0.02, autoreset_mode=mode)
+    scalars = [MIGClusterEnv(scenario_file, days=0.02) for _ in range(3)]
+    vector.reset(seed=4)
+    for row, env in enumerate(scalars):
+        env.reset(seed=4 + row)
+    vector.action_space.seed(0)
+    truncated = np.zeros(3, bool)
+    while not truncated.any():
+        actions = vector.action_space.sample()
+        _, _, _, truncated, info = vector.step(actions)
+        ends = [env.step(actions[row])[4] for row, env in enumerate(scalars)]
+        assert ("episode_objective" in info) == truncated.any()
+    for name in EPISODE_KEYS:
+        assert info[f"_{name}"].all()
+        np.testing.assert_allclose(info[name], [end[name] for end in ends], rtol=1e-12, atol=1e-12)
