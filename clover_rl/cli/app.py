@@ -10,6 +10,7 @@ from clover_rl import __version__
 from clover_rl.cli import (
     demo,
     deploy,
+    doctor,
     evaluate,
     export,
     infer,
@@ -42,6 +43,7 @@ app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
 app.command("rollback")(deploy.rollback)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")

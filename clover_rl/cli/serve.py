@@ -38,6 +38,9 @@ def serve(
     ),
     log_format: str = typer.Option("text", help="text or json, one event a line."),
     log_requests: bool = typer.Option(False, "--log-requests", help="Log answered requests as well."),
+    partition: str = typer.Option("emulated", help="Who cuts GPUs into slices: emulated or mig."),
+    devices: str = typer.Option("", help="GPUs that mig may cut, as 0,1 or UUIDs; no other is touched."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print what mig would do to the cards, and end."),
 ) -> None:
     """Serve a scenario on three ports: inference, control, metrics. SIGTERM drains, a second one forces."""
     import asyncio
@@ -54,6 +57,7 @@ def serve(
     from clover_rl.serving.control.runtime import ServerSettings
     from clover_rl.serving.endpoint.dataplane import DataPlaneSettings
     from clover_rl.serving.logs import LogFormat
+    from clover_rl.serving.partition.select import PartitionSettings
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
@@ -63,10 +67,22 @@ def serve(
     overrides = {} if time_scale is None else {"time_scale": time_scale}
     chosen = load_scenario(scenario, **overrides)
     model_definitions(chosen.loaded_profile)  # before a table is built for nothing
+    cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
+    cards.check(chosen.gpus)
+    folder = state or Path("runs") / f"serve-{chosen.name}"
+    if dry_run:
+        from clover_rl.cluster.choices import base_configuration
+        from clover_rl.serving.partition.dry_run import first_configuration, tell_steps
+
+        profile = chosen.loaded_profile
+        base = base_configuration(profile, chosen.gpus)
+        first = first_configuration(folder / "ledger.sqlite", profile, base)
+        typer.echo("\n".join(asyncio.run(tell_steps(cards, profile, first))))
+        return
     trace, begin = carbon_trace(chosen, carbon, start, seed)
     model = model_of(chosen)
     settings = ServerSettings(
-        state=state or Path("runs") / f"serve-{chosen.name}",
+        state=folder,
         carbon=trace,
         carbon_start=begin,
         controller=controller,
@@ -83,6 +99,7 @@ def serve(
             full_is_unavailable=full_is_unavailable,
             log_answers=log_requests,
         ),
+        partition=cards,
     )
     if not asyncio.run(run_server(chosen, model, settings, log_format=style)):
         note("stopped before every accepted request was answered")

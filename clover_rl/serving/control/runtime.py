@@ -34,8 +34,10 @@ from clover_rl.serving.endpoint.dataplane import DataPlane, DataPlaneSettings
 from clover_rl.serving.endpoint.metrics import Metrics, MetricsExporter, slice_of
 from clover_rl.serving.endpoint.served_model import ServedModel
 from clover_rl.serving.instances.pool import InstancePool
-from clover_rl.serving.partition.emulated import EmulatedPartition
+from clover_rl.serving.partition.select import Partitioning, PartitionSettings
 from clover_rl.serving.routing.dispatcher import Dispatcher
+from clover_rl.serving.telemetry.gpu_metrics import GpuMetrics
+from clover_rl.serving.telemetry.metered_book import MeteredBook
 from clover_rl.signals import TraceSignal, require_kind
 from clover_rl.signals.feeds import CarbonFeed
 from clover_rl.simulation.model import ClusterModel
@@ -61,6 +63,7 @@ class ServerSettings:
         seed: of whatever is random in controllers.
         queue: most requests that may wait.
         data_plane: of the endpoint.
+        partition: who cuts which GPUs.
     """
 
     state: Path
@@ -76,6 +79,7 @@ class ServerSettings:
     seed: int = 0
     queue: int = 1024
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
+    partition: PartitionSettings = field(default_factory=PartitionSettings)
 
 
 class Runtime:
@@ -108,10 +112,15 @@ class Runtime:
             self.clock, capacity=settings.queue, attempts=2 if application.idempotent else 1
         )
         self.pool = InstancePool(self.dispatcher, inputs=application.inputs, outputs=application.outputs)
-        self.energy = EnergyBook(model.physics, model.gpus, self.clock.now())
+        self.partition = Partitioning(settings.partition, model.gpus, profile, self.clock.now)
+        meter, began = self.partition.meter, self.clock.now()
+        # an emulated device computes on the CPU: what the cards under it draw is not its energy
+        metered = None if profile.partition == "emulated" else meter
+        book = None if metered is None else MeteredBook(model.physics, model.gpus, began, metered)
+        self.energy = book or EnergyBook(model.physics, model.gpus, began)
         self.reconciler = Reconciler(
             self.pool,
-            EmulatedPartition(model.gpus, profile.gpu, profile.times),
+            self.partition.backend,
             profile,
             models,
             model.gpus,
@@ -121,6 +130,8 @@ class Runtime:
             on_record=self._record,
         )
         self.metrics = Metrics(self.dispatcher, self.pool, estimate=self._estimate)
+        if meter is not None:
+            GpuMetrics(meter, self.metrics.registry, book, profile.gpu)
         self.exporter = MetricsExporter(self.metrics.registry)
         self.data_plane = DataPlane(
             ServedModel.of(application),
@@ -159,6 +170,7 @@ class Runtime:
     async def _bring_up(self) -> None:
         target = self.ledger.last_configuration() or self.model.catalogue[self.model.base]
         plan = plan_transition(self.reconciler.actual, target, self.model.profile)
+        await self.partition.recover(plan.target)
         self.reconciler.apply(plan)
         await self.reconciler.settled()
         if self.reconciler.trouble:
@@ -215,6 +227,7 @@ class Runtime:
         await self.control_plane.stop()
         await self.exporter.stop()
         await self.pool.close()
+        self.partition.close()
         self.ledger.close()
 
     def _record(self, record: TransitionRecord) -> None:

@@ -1,0 +1,198 @@
+"""A whole server on slices of a stand-in card: the same bundle as on emulated ones, and no request lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sb3_contrib import MaskablePPO
+
+from clover_rl.agents.train.export import export_model
+from clover_rl.applications.digits import load_test_set
+from clover_rl.cluster.gpu import gpu_model
+from clover_rl.envs.scalar import MIGClusterEnv
+from clover_rl.serving.clients.load_client import LoadRun
+from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
+from tests.serving.partition.mig_checker import Checker
+from tests.serving.server_process import ServerProcess, run_cli
+
+ONE, BOTH = ("--partition=mig", "--devices=1"), ("--partition=mig", "--devices=0,1")
+SEVEN = {f"1g@{start}" for start in range(7)}
+SCENARIO = """
+name: mig-demo
+title: one GPU, a step a second
+profile: emulated-digits
+gpus: 1
+interval_s: 1.0
+time_scale: 3600.0
+timeout_s: 5.0
+"""
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scenario") / "mig-demo.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(scenario: Path) -> Path:
+    """A policy that was never trained: it decides, which is all that is needed here."""
+    model = MaskablePPO("MlpPolicy", MIGClusterEnv(scenario), n_steps=16, batch_size=16, seed=1, device="cpu")
+    path = scenario.with_name("tiny.clover")
+    export_model(model, scenario, path)
+    return path
+
+
+@pytest.fixture
+def cards(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """Two cards; servers started from now on find them in place of a driver's."""
+    fake = FakeNvml.build(tmp_path / "cards", create_ms=30, destroy_ms=30)
+    for name, value in fake.environment().items():
+        monkeypatch.setenv(name, value)
+    return fake
+
+
+@pytest.fixture
+def servers() -> Iterator[list[ServerProcess]]:
+    started: list[ServerProcess] = []
+    yield started
+    for server in started:
+        server.end()
+
+
+def devices(server: ServerProcess) -> dict[str, str]:
+    """Slice -> CUDA_VISIBLE_DEVICES of its instance's process."""
+    found = {}
+    for pid in server.workers():
+        lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        variables = dict(line.split("=", 1) for line in lines if "=" in line)
+        if "CLOVER_RL_SLICE" in variables:
+            found[variables["CLOVER_RL_SLICE"]] = variables["CUDA_VISIBLE_DEVICES"]
+    return found
+
+
+def status(server: ServerProcess) -> dict[str, object]:
+    document = json.loads(run_cli("status", "--to", server.control, "--json").stdout)
+    assert isinstance(document, dict)
+    return document
+
+
+def placed(fake: FakeNvml) -> set[str]:
+    """Slices by card, as the calls made them, each of which a real card would have accepted."""
+    checker = Checker(gpu_model("h100-80gb"), (0, 1))
+    checker.check(fake.calls())
+    checker.check_whole()
+    return {f"card{gpu}/{place}" for (gpu, _), place in checker.placed.items()}
+
+
+def cut_into_seven(server: ServerProcess, gpus: tuple[int, ...]) -> bool:
+    """Whether each GPU comes to have seven instances, on slices of one seventh."""
+    wanted = {f"gpu{gpu}/{place}" for gpu in gpus for place in SEVEN}
+    deadline = time.monotonic() + 40.0
+    while set(devices(server)) != wanted and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return set(devices(server)) == wanted
+
+
+def under_load(server: ServerProcess, seconds: float) -> tuple[LoadRun, threading.Thread]:
+    images, labels = load_test_set()
+    run = LoadRun(server.address, "digits", images, labels, lambda _: 20.0, timeout_s=5.0)
+    sender = threading.Thread(target=lambda: asyncio.run(run.run(seconds)))
+    sender.start()
+    return run, sender
+
+
+def test_mig_fake_and_emulated_serve_the_same_bundle_unchanged(
+    scenario: Path, bundle: Path, cards: FakeNvml, servers: list[ServerProcess], tmp_path: Path
+) -> None:
+    seen = {}
+    for name, options in (("emulated", ()), ("mig", ONE)):
+        server = ServerProcess(scenario, tmp_path / name, f"--controller={bundle}", *options)
+        servers.append(server)
+        run, sender = under_load(server, 3.0)
+        sender.join()
+        assert run.report.sent > 30
+        assert run.report.answered == run.report.sent
+        seen[name] = status(server)
+        if name == "mig":
+            assert all(device.startswith("MIG-") for device in devices(server).values())
+        else:
+            assert set(devices(server).values()) == {""}
+        assert server.terminate() == 0
+    assert seen["emulated"]["controller"] == seen["mig"]["controller"] == "policy"
+    assert seen["emulated"]["bundle_sha256"] == seen["mig"]["bundle_sha256"]
+
+
+def test_mig_fake_server_cuts_anew_under_load_without_losing_a_request_and_is_adopted_after_a_kill(
+    scenario: Path, cards: FakeNvml, servers: list[ServerProcess], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    server = ServerProcess(scenario, state, "--controller=base", *ONE)
+    servers.append(server)
+    assert set(devices(server)) == {"gpu0/7g@0"}
+    assert placed(cards) == {"card1/7g@0"}
+    run, sender = under_load(server, 6.0)
+    time.sleep(1.0)
+    assert run_cli("deploy", "co2opt", "--to", server.control).returncode == 0
+    sender.join()
+    assert run.report.failed == 0
+    assert run.report.answered == run.report.sent > 60
+    assert cut_into_seven(server, (0,))
+    found = devices(server)
+    assert len(set(found.values())) == 7  # each process sees a device of its own
+    assert placed(cards) == {f"card1/{place}" for place in SEVEN}  # and card 0 was left alone
+    server.kill()
+    calls = len(cards.calls())
+    again = ServerProcess(scenario, state, *ONE)
+    servers.append(again)
+    assert again.log.read_text().count("is adopted") == 7
+    assert devices(again) == found
+    assert len(cards.calls()) == calls
+    assert again.terminate() == 0
+    assert placed(cards) == {f"card1/{place}" for place in SEVEN}
+
+
+@pytest.mark.slow
+def test_mig_fake_server_serves_on_while_a_card_refuses_and_goes_where_it_is_sent_afterwards(
+    cards: FakeNvml, servers: list[ServerProcess], tmp_path: Path
+) -> None:
+    two = tmp_path / "two.yaml"
+    two.write_text(SCENARIO.replace("gpus: 1", "gpus: 2"))
+    server = ServerProcess(two, tmp_path / "state", "--controller=base", *BOTH)
+    servers.append(server)
+    cards.inject("nvmlDeviceCreateGpuInstanceWithPlacement NO_PERMISSION gpu=1")
+    run, sender = under_load(server, 5.0)
+    assert run_cli("deploy", "co2opt", "--to", server.control).returncode == 0
+    sender.join()
+    assert run.report.failed == 0
+    assert "no permission" in server.log.read_text()
+    cards.heal()
+    assert cut_into_seven(server, (0, 1))
+    assert placed(cards) == {f"card{gpu}/{place}" for gpu in range(2) for place in SEVEN}
+
+
+def test_mig_fake_start_on_cards_that_cannot_be_used_is_one_sentence(
+    scenario: Path, cards: FakeNvml, tmp_path: Path
+) -> None:
+    for options, words in (
+        (("--partition=mig",), "names 0"),
+        (("--partition=mig", "--devices=0,1"), "names 2"),
+        (("--partition=mig", "--devices=9"), "device 9: there is no such GPU"),
+        (("--partition=none",), "unknown partition backend `none`"),
+        (("--devices=0",), "emulated GPUs are no devices"),
+        (("--dry-run",), "changes no card"),
+    ):
+        done = run_cli("serve", str(scenario), f"--state={tmp_path / 'state'}", *options)
+        assert done.returncode == 2, options
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+    shown = run_cli("serve", str(scenario), f"--state={tmp_path / 'state'}", *ONE, "--dry-run").stdout
+    assert "gpu0: nvmlDeviceCreateGpuInstanceWithPlacement profile=0 start=0 size=8" in shown
+    assert cards.calls() == ()
