@@ -103,7 +103,7 @@ class Runtime:
         require_kind(settings.carbon, scenario.carbon.kind, where=settings.carbon.name)
         self.sci = scenario.sci
         profile = model.profile
-        models = model_definitions(profile)
+        models = model_definitions(profile, settings.partition.backend)
         self.ledger = Ledger(settings.state / "ledger.sqlite", profile, _fingerprint(scenario, model))
         intervals = self.ledger.recent_intervals()
         self.began = self.clock.now() - (intervals[-1].end if intervals else 0.0)
@@ -125,7 +125,7 @@ class Runtime:
             models,
             model.gpus,
             on_state=lambda _, powered: self.energy.powered(powered, self.clock.now()),
-            hold=True,
+            hold=profile.partition == "emulated",
             clock=self.clock,
             on_record=self._record,
         )
