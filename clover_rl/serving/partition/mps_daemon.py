@@ -104,7 +104,7 @@ class MpsDaemon:
             raise ServingError(
                 f"the MPS daemon does not start: {said[-1] if said else f'status {done.returncode}'}",
                 where="mps backend",
-                fix="see whether another user's MPS daemon or the compute mode EXCLUSIVE_PROCESS is in the way",
+                fix="see whether another user's MPS daemon is in the way",
             )
         self.ask("get_server_list")
 

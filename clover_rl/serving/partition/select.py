@@ -113,7 +113,7 @@ class Partitioning:
             await self._mig.recover([gpu.layout.placements for gpu in target.gpus])
 
     def close(self) -> None:
-        """Stop the meter and MPS, and let go of the driver; MIG's slices stay, and the next start adopts them."""
+        """Stop meter and MPS, and let go of the driver; MIG's slices stay for the next start to adopt."""
         if self.meter is not None:
             self.meter.stop()
         self._let_go()
