@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from clover_rl.applications.gpu import albert, efficientnet, rtdetr
-from clover_rl.applications.gpu.graphed import GraphedModel
+from clover_rl.applications.gpu.graphed import GraphedModel, constants_on_device
 from clover_rl.applications.gpu.weights import WEIGHTS_FOLDER
 from clover_rl.cluster.application import TensorSpec
 from clover_rl.cluster.profile_file import load_application
@@ -117,3 +117,39 @@ def test_small_efficientnet_scores_images() -> None:
     scores = model.infer(images)[0]
     assert scores.shape == (8, 1000)
     assert np.allclose(scores.sum(1), 1.0, atol=1e-4)
+
+
+def test_numbers_written_into_a_tensor_are_filled_on_its_device_for_a_capture() -> None:
+    torch = pytest.importorskip("torch")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    seen: list[str] = []
+
+    class Recorder(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    table = torch.zeros((2, 2), dtype=torch.long)
+    with Recorder(), constants_on_device():
+        table[1, 0] = 7
+    assert table.tolist() == [[0, 0], [7, 0]]
+    assert not any("copy" in name for name in seen)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_variants_on_a_gpu_are_one_graph_and_finite(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    module = APPLICATIONS[name]
+    rng = np.random.default_rng(0)
+    for variant in load_application(name).variants:
+        model = getattr(module, variant.lower())()
+        arrays = [rng.integers(0, 200, spec.shape).astype(spec.datatype.lower()) for spec in model.inputs]
+        first = [array.copy() for array in model.infer(*arrays)]
+        assert model.graphed
+        for found, again in zip(first, model.infer(*arrays), strict=True):
+            assert np.isfinite(found).all()
+            assert np.allclose(found, again, rtol=1e-2, atol=1e-2)

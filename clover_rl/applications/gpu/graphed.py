@@ -9,7 +9,26 @@ import numpy as np
 
 from clover_rl.cluster.application import TensorSpec
 
-__all__ = ["GraphedModel"]
+__all__ = ["GraphedModel", "constants_on_device"]
+
+
+def constants_on_device() -> Any:
+    """Within: `tensor[i, j] = 3` fills on the device. PyTorch copies a number from the host, which no capture
+    allows, and transformers' RT-DETR writes the sizes of its feature maps so."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Filling(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            if func is torch.Tensor.__setitem__ and isinstance(args[2], int | float):
+                args[0][args[1]].fill_(args[2])
+                return None
+            return func(*args, **(kwargs or {}))
+
+    return Filling()
+
 
 NUMPY = {"UINT8": "uint8", "INT64": "int64", "FP32": "float32"}
 WARM_UPS = 3
@@ -105,7 +124,7 @@ class GraphedModel:
         self._stream.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(self._graph, stream=self._stream):
+            with torch.cuda.graph(self._graph, stream=self._stream), constants_on_device():
                 self._output = self._forward(self._input)
             self.graphed = True
         except RuntimeError:

@@ -33,15 +33,15 @@ def weights_file(application: str, variant: str) -> Path | None:
     return path
 
 
-def initialise(module: Any, application: str, variant: str) -> None:
-    """Load a module's weights if there are any; random ones stay as its constructor made them.
+def initialise(module: Any, application: str, variant: str) -> bool:
+    """Load a module's weights if there are any, else False: random ones stay as its constructor made them.
 
     Raises:
         InputError: the folder named lacks the file, or the file is of another module.
     """
     path = weights_file(application, variant)
     if path is None:
-        return
+        return False
     from safetensors.torch import load_file
 
     try:
@@ -52,3 +52,4 @@ def initialise(module: Any, application: str, variant: str) -> None:
             where=f"{application}/{path.name}",
             fix="export them from the same network as safetensors",
         ) from error
+    return True
