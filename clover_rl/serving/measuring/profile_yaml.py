@@ -33,7 +33,7 @@ def profile_yaml(
         f"percentile, power {errors.power_error_mean:.1%} and {errors.power_error_p95:.1%}"
     )
     lines = [
-        f"# {profile.application.title}, on a {card['name']}, slices made with MPS. Made by",
+        f"# {profile.application.title}, on an {card['name']}, slices made with MPS. Made by",
         f"#   {command}",
         "# One process per slice, random weights, fp16, one CUDA graph per variant between pinned buffers; a time",
         "# is that of the model's answer in its process, copies included; watts from the card's energy counter.",
