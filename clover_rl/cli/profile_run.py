@@ -28,7 +28,7 @@ def run(
     against: str | None = typer.Option(None, help="With --pairs: profile to compare with."),
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Measure a profile: alone, at part load, in company; power, memory, times. Can be stopped and resumed."""
+    """Measure a profile: alone, at part load, in company; power, memory, times. Resumable."""
     import datetime
 
     from clover_rl.cli.extras import require

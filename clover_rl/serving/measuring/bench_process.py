@@ -97,13 +97,14 @@ def example_arrays(specs: Sequence[TensorSpec], seed: int = 0) -> list[Any]:
     rng = np.random.default_rng(seed)
     found = []
     for spec in specs:
+        shape = tuple(max(size, 1) for size in spec.shape)
         match spec.datatype:
             case "UINT8":
-                found.append(rng.integers(0, 256, spec.shape, dtype=np.uint8))
+                found.append(rng.integers(0, 256, shape, dtype=np.uint8))
             case "INT64":
-                found.append(rng.integers(0, TOKENS, spec.shape, dtype=np.int64))
+                found.append(rng.integers(0, TOKENS, shape, dtype=np.int64))
             case _:
-                found.append(rng.standard_normal(spec.shape, dtype=np.float32))
+                found.append(rng.standard_normal(shape, dtype=np.float32))
     return found
 
 

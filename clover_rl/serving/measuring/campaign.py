@@ -26,8 +26,8 @@ __all__ = ["Campaign", "Measured", "entry_points", "layout_of", "median_idle_w"]
 
 PARKED_S, IDLE_S, START_S = 3.0, 1.0, 120.0
 Measured = dict[str, Any]
-"""What was found so far, as JSON holds it: `card`, `parked_w`, `limit_w`, `stages` (name -> rows, sms, create_s,
-destroy_s), `loads` (variant -> seconds and MiB)."""
+"""What was found so far, as JSON holds it: `card`, `parked_w`, `limit_w`, `stages` (name -> rows, sms,
+create_s, destroy_s), `loads` (variant -> seconds and MiB)."""
 
 
 class Campaign:

@@ -28,15 +28,15 @@ def profile_yaml(
     on = f"{card['name']} under MPS, {date}, torch {card['torch']}, driver {card['driver']}"
     duty = max((abs(error) for error in fitted.duty), default=0.0)
     kept = (
-        f"{errors.tests} tests of mixed configurations on {', '.join(KEPT_OUT)} were kept out; off there: "
-        f"slowdown {errors.slowdown_error_mean:.1%} on average and {errors.slowdown_error_p95:.1%} at the 95th "
+        f"{errors.tests} tests of mixed configurations on {', '.join(KEPT_OUT)} were kept out; off: "
+        f"slowdown {errors.slowdown_error_mean:.1%} on average, {errors.slowdown_error_p95:.1%} at the 95th "
         f"percentile, power {errors.power_error_mean:.1%} and {errors.power_error_p95:.1%}"
     )
     lines = [
         f"# {profile.application.title}, on an {card['name']}, slices made with MPS. Made by",
         f"#   {command}",
-        "# One process per slice, random weights, fp16, one CUDA graph per variant between pinned buffers; a time",
-        "# is that of the model's answer in its process, copies included; watts from the card's energy counter.",
+        "# One process per slice, random weights, fp16, one CUDA graph per variant between pinned buffers;",
+        "# a time is that of the model's answer in its process, copies included; watts: the energy counter.",
         f"name: {profile.name}",
         f"gpu: {profile.gpu.name}",
         f"application: {application}",
