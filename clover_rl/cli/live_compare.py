@@ -160,8 +160,8 @@ def _print(document: dict[str, Any]) -> None:
                     number(1000.0 * found["carbon_g_per_request"], 3),
                     number(found["accuracy"], 4),
                     number(found["sla_held"], 2),
-                    str(found["transitions"]),
-                    str(found["requests"]),
+                    f"{found['transitions']:.4g}",
+                    f"{found['requests']:.0f}",
                     str(day["client"]["lost"]) if side == "measured" else "-",
                 ]
             )

@@ -1,7 +1,7 @@
 """A client in a process of its own: sends random requests at given times, and says what came of each.
 
-`python -m clover_rl.serving.live.client ADDRESS MODEL`: signature and arrival times on stdin as a JSON line,
-then a line that starts the clock; a JSON line out.
+`python -m clover_rl.serving.live.client`: address, model and signature on stdin as a JSON
+line, then the arrival times, whose line starts the clock; a JSON line out.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def _requests(model: str, inputs: list[TensorSpec]) -> list[pb.ModelInferRequest
     return found
 
 
-async def _send(address: str, model: str, plan: dict[str, Any]) -> list[list[Any]]:
+async def _send(plan: dict[str, Any]) -> list[list[Any]]:
     inputs = [TensorSpec(name, datatype, tuple(shape)) for name, datatype, shape in plan["inputs"]]
-    requests = _requests(model, inputs)
+    requests = _requests(plan["model"], inputs)
     done: list[list[Any]] = []
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(plan["address"]) as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
 
         async def one(number: int, due: float) -> None:
@@ -55,10 +55,10 @@ async def _send(address: str, model: str, plan: dict[str, Any]) -> list[list[Any
 
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.readline)
+        arrivals = json.loads(await asyncio.to_thread(sys.stdin.readline))
         start = time.perf_counter()
         tasks = set()
-        for number, due in enumerate(plan["arrivals"]):
+        for number, due in enumerate(arrivals):
             wait = due - (time.perf_counter() - start)
             if wait > 0.0:
                 await asyncio.sleep(wait)
@@ -72,9 +72,8 @@ async def _send(address: str, model: str, plan: dict[str, Any]) -> list[list[Any
 
 def main() -> int:
     """Entry point; returns the exit status."""
-    address, model = sys.argv[1:3]
     plan = json.loads(sys.stdin.readline())
-    sys.stdout.write(json.dumps(asyncio.run(_send(address, model, plan))) + "\n")
+    sys.stdout.write(json.dumps(asyncio.run(_send(plan))) + "\n")
     return 0
 
 

@@ -86,22 +86,26 @@ async def run_live(
     )
     runtime = Runtime(scenario, contest.model, settings)
     report(0.0, f"starting {sum(prepared.values())} processes")
+    client = await _Client.start()
     try:
         await runtime.pool.prepare(_specs(runtime, prepared, contest.model.profile.gpu))
         runtime.began = runtime.clock.now()  # the day's signals begin when the server does
         await runtime.start()
     except BaseException:
+        await client.close()
         await runtime.stop(forced=True)
         raise
     try:
-        await _days(contest, runtime, signals, names, step, day_s, report, done)
+        await _days(contest, runtime, client, signals, names, step, day_s, report, done)
     finally:
+        await client.close()
         await runtime.stop()
 
 
 async def _days(
     contest: Contest,
     runtime: Runtime,
+    client: _Client,
     signals: Any,
     names: list[str],
     step: float,
@@ -113,12 +117,13 @@ async def _days(
     control = runtime.control
     _, feed = signals.feeds(contest.scenario, warm_up=1)
     total = step + day_s * len(names)
-    begin = control.cluster.now
+    await client.prepare(contest, runtime.ports["data"])
     rng = np.random.default_rng(contest.seed)
+    begin = control.cluster.now
     arrivals = list(
         poisson_arrivals(lambda t: feed.rate_over(t + begin, t + begin + 0.01), total - begin, rng)
     )
-    sending = asyncio.create_task(_client(contest, runtime.ports["data"], arrivals))
+    sending = asyncio.create_task(client.send(arrivals))
     controllers = {name: contest.makers[name]() for name in names}
     days: dict[str, list[StepRecord]] = {name: [] for name in names}
     seen: StepRecord | None = None
@@ -147,37 +152,58 @@ async def _days(
         done(name, LiveDay(days[name], len(own), len(own) - len(fine), fine))
 
 
-async def _client(contest: Contest, port: int, arrivals: list[float]) -> list[list[Any]]:
-    application = contest.model.profile.application
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "clover_rl.serving.live.client", f"127.0.0.1:{port}", application.name),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=1 << 28,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    plan = {
-        "inputs": [[spec.name, spec.datatype, spec.shape] for spec in application.inputs],
-        "arrivals": arrivals,
-        "timeout_s": contest.scenario.timeout_s,
-    }
-    process.stdin.write(json.dumps(plan).encode() + b"\n")
-    await process.stdin.drain()
-    try:
-        if not await process.stdout.readline():
+class _Client:
+    """The client's process, started before the server so that it is there when the first day begins."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._in, self._out = process, process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls) -> _Client:
+        return cls(
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "clover_rl.serving.live.client"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=1 << 28,
+            )
+        )
+
+    async def prepare(self, contest: Contest, port: int) -> None:
+        """Have it make its requests; raises ServingError when it has ended."""
+        application = contest.model.profile.application
+        plan = {
+            "address": f"127.0.0.1:{port}",
+            "model": application.name,
+            "inputs": [[spec.name, spec.datatype, spec.shape] for spec in application.inputs],
+            "timeout_s": contest.scenario.timeout_s,
+        }
+        await self._tell(plan)
+        await self._hear()
+
+    async def send(self, arrivals: list[float]) -> list[list[Any]]:
+        """Send at those times from now on; (due, ms, status) of each request, when all have an answer."""
+        await self._tell(arrivals)
+        found: list[list[Any]] = json.loads(await self._hear())
+        return found
+
+    async def close(self) -> None:
+        """End it."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def _tell(self, value: Any) -> None:
+        self._in.write(json.dumps(value).encode() + b"\n")
+        await self._in.drain()
+
+    async def _hear(self) -> bytes:
+        line = await self._out.readline()
+        if not line:
             raise ServingError("the client's process ended", where="live-compare")
-        process.stdin.write(b"go\n")
-        await process.stdin.drain()
-        line = await process.stdout.readline()
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if not line:
-        raise ServingError("the client's process ended", where="live-compare")
-    found: list[list[Any]] = json.loads(line)
-    return found
+        return line
 
 
 def _specs(runtime: Runtime, prepared: Processes, gpu: GpuModel) -> list[InstanceSpec]:
