@@ -33,6 +33,7 @@ SERVING_ROOMS = (
     ("instances",),
     ("endpoint",),
     ("control",),
+    ("measuring",),
 )
 """The same inside `serving`; the live environment stands on top of it all."""
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -15,6 +15,7 @@ from clover_rl.cli import (
     evaluate,
     export,
     infer,
+    live_compare,
     load,
     profile,
     scenario,
@@ -45,6 +46,7 @@ app.command("deploy")(deploy.deploy)
 app.command("rollback")(deploy.rollback)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("live-compare")(live_compare.live_compare)
 app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")

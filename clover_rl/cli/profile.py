@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from clover_rl.cli.output import number, print_json, print_table
+from clover_rl.cli.profile_run import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "curves_document", "profile_document", "provenance_rows"]
 
-app = typer.Typer(help="Profiles: list, show.", no_args_is_help=True)
+app = typer.Typer(help="Profiles: list, show, run.", no_args_is_help=True)
+app.command()(run)
 
 MADE_WITH = {
     "mps": "MPS, MIG off: no isolation, neighbours share caches and bandwidth",

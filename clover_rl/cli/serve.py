@@ -40,8 +40,8 @@ def serve(
     ),
     log_format: str = typer.Option("text", help="text or json, one event a line."),
     log_requests: bool = typer.Option(False, "--log-requests", help="Log answered requests as well."),
-    partition: str = typer.Option("emulated", help="Who cuts GPUs into slices: emulated or mig."),
-    devices: str = typer.Option("", help="GPUs that mig may cut, as 0,1 or UUIDs; no other is touched."),
+    partition: str = typer.Option("emulated", help="Who cuts GPUs into slices: emulated, mps or mig."),
+    devices: str = typer.Option("", help="GPUs for mps or mig, as 0,1 or UUIDs; no other is touched."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print what mig would do to the cards, and end."),
 ) -> None:
     """Serve a scenario on three ports: inference, control, metrics. SIGTERM drains, a second one forces."""
@@ -67,9 +67,9 @@ def serve(
         raise InputError(f"--log-format is `{log_format}`", fix="use text or json")
     scaled = [] if time_scale is None else [f"time_scale={time_scale!r}"]
     chosen = chosen_scenario(scenario, [*changes, *scaled])
-    model_definitions(chosen.loaded_profile)  # before a table is built for nothing
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
     cards.check(chosen.gpus)
+    model_definitions(chosen.loaded_profile, partition)  # before a table is built for nothing
     folder = state or Path("runs") / f"serve-{chosen.name}"
     if dry_run:
         from clover_rl.cluster.choices import base_configuration

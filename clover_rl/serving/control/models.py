@@ -13,18 +13,22 @@ from clover_rl.serving.worker.definition import ModelDefinition
 __all__ = ["model_definitions"]
 
 
-def model_definitions(profile: Profile) -> dict[str, ModelDefinition]:
+def model_definitions(profile: Profile, backend: str = "emulated") -> dict[str, ModelDefinition]:
     """Variant -> its model, for a profile's application.
 
+    Args:
+        profile: what is served.
+        backend: the partition backend; an emulated profile runs on any, as its models run on the CPU.
+
     Raises:
-        InputError: the profile needs a partition backend that is not there, the application has no
-            signature, or a variant has nothing that could be loaded.
+        InputError: the profile needs another partition backend, the application has no signature, or a
+            variant has nothing that could be loaded.
     """
-    if profile.partition != "emulated":
+    if profile.partition not in ("emulated", backend):
         raise InputError(
-            f"profile `{profile.name}` is of networks on real GPUs (slices by {profile.partition}), "
-            "which cannot be served yet",
-            fix="serve a scenario with an emulated profile, as demo",
+            f"profile `{profile.name}` is of networks on real GPUs, slices made with {profile.partition}, "
+            f"and the partition backend is {backend}",
+            fix=f"use --partition {profile.partition} with --devices, or an emulated scenario, as demo",
         )
     application = profile.application
     if not application.inputs or not application.outputs:

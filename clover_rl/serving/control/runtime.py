@@ -33,7 +33,7 @@ from clover_rl.serving.control.transition_record import TransitionRecord
 from clover_rl.serving.endpoint.dataplane import DataPlane, DataPlaneSettings
 from clover_rl.serving.endpoint.metrics import Metrics, MetricsExporter, slice_of
 from clover_rl.serving.endpoint.served_model import ServedModel
-from clover_rl.serving.instances.pool import InstancePool
+from clover_rl.serving.instances.pool import InstancePool, PoolSettings
 from clover_rl.serving.partition.select import Partitioning, PartitionSettings
 from clover_rl.serving.routing.dispatcher import Dispatcher
 from clover_rl.serving.telemetry.gpu_metrics import GpuMetrics
@@ -62,6 +62,7 @@ class ServerSettings:
         grace_s: how long a stop waits for accepted requests.
         seed: of whatever is random in controllers.
         queue: most requests that may wait.
+        standby: processes that may wait, loaded, for a slice (see `PoolSettings`).
         data_plane: of the endpoint.
         partition: who cuts which GPUs.
     """
@@ -78,6 +79,7 @@ class ServerSettings:
     grace_s: float = 30.0
     seed: int = 0
     queue: int = 1024
+    standby: int = 0
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
     partition: PartitionSettings = field(default_factory=PartitionSettings)
 
@@ -103,7 +105,7 @@ class Runtime:
         require_kind(settings.carbon, scenario.carbon.kind, where=settings.carbon.name)
         self.sci = scenario.sci
         profile = model.profile
-        models = model_definitions(profile)
+        models = model_definitions(profile, settings.partition.backend)
         self.ledger = Ledger(settings.state / "ledger.sqlite", profile, _fingerprint(scenario, model))
         intervals = self.ledger.recent_intervals()
         self.began = self.clock.now() - (intervals[-1].end if intervals else 0.0)
@@ -111,7 +113,16 @@ class Runtime:
         self.dispatcher = Dispatcher(
             self.clock, capacity=settings.queue, attempts=2 if application.idempotent else 1
         )
-        self.pool = InstancePool(self.dispatcher, inputs=application.inputs, outputs=application.outputs)
+        self.pool = InstancePool(
+            self.dispatcher,
+            inputs=application.inputs,
+            outputs=application.outputs,
+            settings=PoolSettings(
+                standby=settings.standby,
+                # many at once are started only to wait, before anything is served
+                starts_at_once=max(4, min(12, settings.standby)),
+            ),
+        )
         self.partition = Partitioning(settings.partition, model.gpus, profile, self.clock.now)
         meter, began = self.partition.meter, self.clock.now()
         # an emulated device computes on the CPU: what the cards under it draw is not its energy
@@ -125,7 +136,7 @@ class Runtime:
             models,
             model.gpus,
             on_state=lambda _, powered: self.energy.powered(powered, self.clock.now()),
-            hold=True,
+            hold=profile.partition == "emulated",
             clock=self.clock,
             on_record=self._record,
         )
@@ -304,6 +315,14 @@ class Runtime:
         """
         in_charge = InCharge(make_controller(name, self.scenario, self.model))
         return in_charge, self._hand_over(in_charge, "activated")
+
+    def put_in_charge(self, in_charge: InCharge, reason: str) -> InCharge:
+        """Put a controller that is no built-in one in charge from the next decision on; returns the previous.
+
+        Raises:
+            ServingError: the server is still starting.
+        """
+        return self._hand_over(in_charge, reason)
 
     def rollback(self) -> tuple[InCharge, InCharge]:
         """Put the controller before the present one back in charge; returns (new, previous).

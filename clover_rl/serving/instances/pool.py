@@ -11,6 +11,7 @@ from enum import Enum
 from clover_rl.cluster.application import TensorSpec
 from clover_rl.errors import ServingError
 from clover_rl.serving.instances.instance import Instance
+from clover_rl.serving.instances.standby import Standby
 from clover_rl.serving.routing.dispatcher import Dispatcher
 from clover_rl.serving.worker.messages import Ready
 from clover_rl.serving.worker.spec import InstanceSpec
@@ -45,6 +46,8 @@ class PoolSettings:
         backoff_limit_s: longest wait before a restart.
         steady_s: an instance that has served so long starts its back-off anew.
         starts_at_once: processes that may be starting at the same time.
+        standby: processes that may wait, loaded, for a slice like the one they left; each keeps its memory on
+            the card, and the card its idle power.
     """
 
     start_timeout_s: float = 60.0
@@ -55,6 +58,7 @@ class PoolSettings:
     backoff_limit_s: float = 30.0
     steady_s: float = 5.0
     starts_at_once: int = 4
+    standby: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ class InstancePool:
         self._reconciling = asyncio.Lock()
         self._starting = asyncio.Semaphore(self._settings.starts_at_once)
         self._heart: asyncio.Task[None] | None = None
+        self._standby = Standby(self._settings.standby)
+        self._reaping: set[asyncio.Task[None]] = set()
 
     def status(self) -> tuple[InstanceStatus, ...]:
         """Every instance, by number."""
@@ -140,6 +146,11 @@ class InstancePool:
             raise ServingError("exists already", where=f"instance {key}", fix="stop it first")
         if self._heart is None:
             self._heart = asyncio.get_running_loop().create_task(self._beat())
+        waiting = self._standby.take(spec)
+        if waiting is not None and waiting.ready is not None:
+            waiting.key, waiting.spec = key, spec
+            self._entries[key] = _Entry(waiting, InstanceState.LOADED)
+            return waiting.ready
         entry = _Entry(self._make(key, spec))
         self._entries[key] = entry
         try:
@@ -153,6 +164,21 @@ class InstancePool:
             raise ServingError("was stopped while it started", where=f"instance {key}")
         entry.state = InstanceState.LOADED
         return ready
+
+    async def prepare(self, specs: Sequence[InstanceSpec]) -> None:
+        """Start processes that wait for slices, as far as `standby` allows.
+
+        Raises:
+            ServingError: one cannot be started.
+        """
+
+        async def one(spec: InstanceSpec) -> None:
+            entry = _Entry(self._make("standby", spec))
+            await self._start(entry)
+            if not self._standby.put(entry.instance):
+                await entry.instance.stop(self._settings.stop_grace_s)
+
+        await asyncio.gather(*map(one, specs))
 
     def admit(self, key: str) -> None:
         """Let a loaded instance take requests, or one that drains take them again.
@@ -241,7 +267,10 @@ class InstancePool:
         entries, self._entries = list(self._entries.values()), {}
         for entry in entries:
             self._dispatcher.remove(entry.instance.key)
-        await asyncio.gather(*(self._end(entry) for entry in entries))
+        await asyncio.gather(
+            *(self._end(entry, waits=False) for entry in entries),
+            *(instance.stop(self._settings.stop_grace_s) for instance in self._standby.clear()),
+        )
 
     # --- inside
 
@@ -279,15 +308,23 @@ class InstancePool:
         entry.serving_since_s = asyncio.get_running_loop().time()
         self._dispatcher.admit(entry.instance)
 
-    async def _end(self, entry: _Entry) -> None:
+    async def _end(self, entry: _Entry, *, waits: bool = True) -> None:
         if entry.restart is not None:
             entry.restart.cancel()
             await asyncio.gather(entry.restart, return_exceptions=True)
         self._dispatcher.remove(entry.instance.key)
+        loaded = entry.state not in (InstanceState.LOADING, InstanceState.RESTARTING)
+        if waits and loaded and self._standby.put(entry.instance):
+            return
         if entry.instance.pid is not None:
             await entry.instance.stop(self._settings.stop_grace_s)
 
     def _died(self, instance: Instance) -> None:
+        if self._standby.discard(instance):
+            task = asyncio.get_running_loop().create_task(instance.kill())
+            self._reaping.add(task)
+            task.add_done_callback(self._reaping.discard)
+            return
         self._dispatcher.remove(instance.key)
         entry = self._entries.get(instance.key)
         if entry is None or entry.instance is not instance:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
-from clover_rl.cluster.geometry import Layout, Placement
+from clover_rl.cluster.geometry import Placement
 from clover_rl.cluster.gpu import GpuModel
 from clover_rl.cluster.profile import TransitionTimes
-from clover_rl.errors import InputError, TransitionError
 from clover_rl.serving.partition.base import DeviceState, Slice
+from clover_rl.serving.partition.book import SliceBook
 
 __all__ = ["EmulatedPartition"]
 
@@ -27,18 +26,13 @@ class EmulatedPartition:
     def __init__(
         self, gpus: int, model: GpuModel, times: TransitionTimes, *, time_factor: float = 1.0
     ) -> None:
-        self._model = model
         self._create_s = times.create_s * time_factor
         self._destroy_s = times.destroy_s * time_factor
-        self._slices: list[dict[Placement, Slice]] = [{} for _ in range(gpus)]
-        self._locks = [asyncio.Lock() for _ in range(gpus)]
+        self._book = SliceBook(gpus, model, "emulated")
 
     async def discover(self) -> tuple[DeviceState, ...]:
         """What there is now, by GPU."""
-        return tuple(
-            DeviceState(gpu, self._model.name, tuple(slices[place] for place in sorted(slices)))
-            for gpu, slices in enumerate(self._slices)
-        )
+        return self._book.state()
 
     async def create(self, gpu: int, placement: Placement) -> Slice:
         """Make a slice; one GPU makes one at a time.
@@ -46,18 +40,7 @@ class EmulatedPartition:
         Raises:
             TransitionError: there is no such GPU, or no room for the slice beside those that exist.
         """
-        slices = self._on(gpu)
-        async with self._locks[gpu]:
-            if placement not in slices:
-                try:
-                    Layout.of(self._model, [*slices, placement])
-                except InputError as error:
-                    raise TransitionError(
-                        error.what, where=f"gpu{gpu}", fix="destroy what is in the way"
-                    ) from error
-                await asyncio.sleep(self._create_s)
-                slices[placement] = Slice(gpu, placement, f"gpu{gpu}/{placement}")
-            return slices[placement]
+        return await self._book.enter(gpu, placement, self._create_s)
 
     async def destroy(self, target: Slice) -> None:
         """Remove a slice.
@@ -65,19 +48,8 @@ class EmulatedPartition:
         Raises:
             TransitionError: there is no such GPU.
         """
-        slices = self._on(target.gpu)
-        async with self._locks[target.gpu]:
-            if target.placement in slices:
-                await asyncio.sleep(self._destroy_s)
-                del slices[target.placement]
+        await self._book.remove(target, self._destroy_s)
 
     def environment(self, target: Slice) -> Mapping[str, str]:
         """The slice's name, and no GPU: an emulated instance must not touch a real one."""
         return {"CLOVER_RL_SLICE": target.device, "CUDA_VISIBLE_DEVICES": ""}
-
-    def _on(self, gpu: int) -> dict[Placement, Slice]:
-        if not 0 <= gpu < len(self._slices):
-            raise TransitionError(
-                f"there is no GPU {gpu}", where="emulated backend", fix=f"use 0 to {len(self._slices) - 1}"
-            )
-        return self._slices[gpu]

@@ -12,13 +12,14 @@ from clover_rl.serving.partition.base import PartitionBackend
 from clover_rl.serving.partition.emulated import EmulatedPartition
 from clover_rl.serving.partition.mig import MigPartition
 from clover_rl.serving.partition.mig_card import Card, MigCard
+from clover_rl.serving.partition.mps import MpsPartition
 from clover_rl.serving.partition.nvml import Nvml
 from clover_rl.serving.telemetry.meter import EnergyMeter
 from clover_rl.serving.telemetry.source import NvmlSource
 
 __all__ = ["BACKENDS", "PartitionSettings", "Partitioning", "open_cards"]
 
-BACKENDS = ("emulated", "mig")
+BACKENDS = ("emulated", "mps", "mig")
 """Those that `serve --partition` knows."""
 
 
@@ -27,7 +28,7 @@ class PartitionSettings:
     """Which backend, on which GPUs.
 
     Attributes:
-        backend: emulated or mig.
+        backend: emulated, mps or mig.
         devices: numbers or UUIDs of the GPUs that may be cut, by GPU of the cluster; none for emulated.
     """
 
@@ -70,6 +71,7 @@ class Partitioning:
 
     Raises:
         InputError: the settings cannot be, or a card is not as the profile needs it.
+        ServingError: MPS cannot be used.
         NvmlFailure: the driver or a card cannot be used.
     """
 
@@ -81,17 +83,21 @@ class Partitioning:
         self.meter: EnergyMeter | None = None
         self._nvml: Nvml | None = None
         self._mig: MigPartition | None = None
+        self._mps: MpsPartition | None = None
         self.backend: PartitionBackend
         if settings.backend == "emulated":
             self.backend = EmulatedPartition(gpus, profile.gpu, profile.times)
             return
         self._nvml = Nvml()
         try:
-            self.backend = self._mig = MigPartition(open_cards(self._nvml, settings), profile.gpu)
+            if settings.backend == "mps":
+                self.backend = self._mps = MpsPartition(self._nvml, settings.devices, profile.gpu)
+            else:
+                self.backend = self._mig = MigPartition(open_cards(self._nvml, settings), profile.gpu)
             sources = [NvmlSource(self._nvml, device, gpu) for gpu, device in enumerate(settings.devices)]
             self.meter = EnergyMeter(sources, clock=clock)
         except BaseException:
-            self._nvml.close()
+            self._let_go()
             raise
         self.meter.start()
 
@@ -108,9 +114,14 @@ class Partitioning:
             await self._mig.recover([gpu.layout.placements for gpu in target.gpus])
 
     def close(self) -> None:
-        """Stop the meter and let go of the driver; slices stay, and the next start adopts them."""
+        """Stop meter and MPS, and let go of the driver; MIG's slices stay for the next start to adopt."""
         if self.meter is not None:
             self.meter.stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._mps is not None:
+            self._mps.close()
         if self._nvml is not None:
             self._nvml.close()
 

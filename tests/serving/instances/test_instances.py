@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -321,3 +322,37 @@ def test_no_instance_outlives_a_server_that_is_killed(linear_model: ModelDefinit
             time.sleep(0.01)
         assert gone(pid)
         os.killpg(process.pid, signal.SIGKILL)  # the sleeper it left behind
+
+
+def test_a_process_that_left_its_slice_takes_over_one_like_it(linear_model: ModelDefinition) -> None:
+    async def run() -> None:
+        dispatcher = Dispatcher(RealClock())
+        settings = replace(QUICK, standby=2)
+        pool = InstancePool(dispatcher, inputs=INPUTS, outputs=OUTPUTS, settings=settings)
+        here = InstanceSpec("v", linear_model, 0.0, 0, {"CLOVER_RL_SLICE": "gpu0/3g@0", "SHARE": "46"})
+        there = replace(here, environment={"CLOVER_RL_SLICE": "gpu0/3g@4", "SHARE": "46"}, number=1)
+        other = replace(here, environment={"CLOVER_RL_SLICE": "gpu0/4g@0", "SHARE": "49"})
+        try:
+            async with asyncio.timeout(20):
+                await pool.prepare([here])
+                await pool.reconcile({"a": here})
+                first = pool.status()[0].pid
+                await pool.reconcile({"b": there})
+                assert pool.status()[0].pid == first
+                assert (await dispatcher.infer(REQUEST)).instance == "b"
+                await pool.reconcile({"c": other})
+                second = pool.status()[0].pid
+                assert second != first
+                assert first is not None
+                os.kill(first, signal.SIGKILL)  # one that waits may die unnoticed by clients
+                await until(lambda: gone(first))
+                assert (await dispatcher.infer(REQUEST)).instance == "c"
+                await pool.reconcile({"b": there})
+                assert pool.status()[0].pid not in (first, second)
+                await pool.reconcile({})
+        finally:
+            await pool.close()
+        assert second is not None
+        assert gone(second)
+
+    asyncio.run(run())
