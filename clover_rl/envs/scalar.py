@@ -152,7 +152,7 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
         return np.asarray(self.core.masks()[0])
 
     def _info(self, facts: StepFacts, w: float, before: int) -> dict[str, Any]:
-        info: dict[str, Any] = {name: value[0].item() for name, value in facts.items()}
+        info: dict[str, Any] = {name: value.item() for name, value in facts.items()}
         self._summary.add_one(info, info["action"] != before)
         if info["truncated"]:
             info |= self._summary.result(0)

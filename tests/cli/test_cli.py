@@ -270,7 +270,10 @@ def test_the_schema_is_printed_or_written(
 
 CARBON = "offset_s,gco2_per_kwh\n0,200\n3600,210\n7200,nan\n"
 SERVE = [
-    (("serve", "h100-efficientnet", "--state", "{tmp}/state"), "slices made with mps, and the partition backend is emulated"),
+    (
+        ("serve", "h100-efficientnet", "--state", "{tmp}/state"),
+        "slices made with mps, and the partition backend is emulated",
+    ),
     (("serve", "demo", "--w", "2"), "--w is 2"),
     (("serve", "demo", "--set", "gpus=0"), "--set gpus=0: key `gpus`"),
     (("serve", "demo", "--carbon", "{tmp}/carbon.csv"), r"carbon\.csv:4"),
