@@ -9,7 +9,7 @@ import pytest
 from clover_rl.agents.budgeted import BudgetedController
 from clover_rl.agents.bundle import Bundle
 from clover_rl.agents.clairvoyant import clairvoyant_for
-from clover_rl.agents.margins import oracle_for
+from clover_rl.agents.margins import MAKERS, oracle_for
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import LIVE_CONTROLLERS, make_controller
 from clover_rl.agents.runs import run_controller, summarise
@@ -56,6 +56,8 @@ def make(small_scenario: Scenario, small_model: ClusterModel, bundle: Bundle, wi
             return oracle_for(small_scenario, small_model, window.signals, 0.1)
         if name == "policy":
             return PolicyController(bundle, small_model)
+        if name in MAKERS and name != "search":  # tuning a margin takes seconds, and is tested by one
+            return MAKERS[name](small_scenario, small_model, window.signals, 0.1)
         return make_controller(name, small_scenario, small_model)
 
     return build

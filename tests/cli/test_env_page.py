@@ -22,6 +22,7 @@ SMALL = str(REPOSITORY / "tests" / "data" / "small-scenario.yaml")
 IDS = [name for name in gym.registry if name.startswith("clover_rl/") and "Live" not in name]
 
 
+@pytest.mark.slow  # builds the table of four H100
 def test_every_environment_has_a_page_that_the_code_would_write_again() -> None:
     assert set(PAGES) == set(IDS)
     for name, title in PAGES.items():
