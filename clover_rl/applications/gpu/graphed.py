@@ -64,6 +64,7 @@ class GraphedModel:
         self._torch = torch
         self.on_gpu = torch.cuda.is_available()
         self.graphed = False
+        self._graph: Any = None
         device = torch.device("cuda" if self.on_gpu else "cpu")
         torch.manual_seed(seed)
         with torch.inference_mode():

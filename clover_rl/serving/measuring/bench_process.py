@@ -78,7 +78,7 @@ def instance(environment: Mapping[str, str], entry_points: Mapping[str, str], pi
 def served(model: Any, arrays: Sequence[Any], job: Job) -> list[tuple[float, float]]:
     """Requests of one job: when each began and ended."""
     rng = random.Random(job.seed)
-    done = []
+    done: list[tuple[float, float]] = []
     due = job.begin
     while True:
         if job.rate:
@@ -95,7 +95,7 @@ def served(model: Any, arrays: Sequence[Any], job: Job) -> list[tuple[float, flo
 def example_arrays(specs: Sequence[TensorSpec], seed: int = 0) -> list[Any]:
     """Random inputs: energy depends on the data, and zeros take less than real requests."""
     rng = np.random.default_rng(seed)
-    found = []
+    found: list[Any] = []
     for spec in specs:
         shape = tuple(max(size, 1) for size in spec.shape)
         match spec.datatype:
