@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install node demo test lint format type pytest slow bench protos clean
+.PHONY: install node demo test lint format type pytest slow test-oldest bench protos clean
 
 install: $(STAMP)
 
@@ -41,6 +41,19 @@ pytest: install
 
 slow: install
 	$(BIN)/pytest --slow
+
+# The oldest supported versions, in an environment of their own under build/: what meets them must not break.
+OLDEST := build/oldest
+OLDEST_TESTS ?= tests/envs tests/agents tests/control
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(OLDEST_TESTS)
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	test -d $(OLDEST) || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[train,render,record]' 'pytest>=8' 'hypothesis>=6.100'
+	touch $@
 
 # make bench, or make bench ONLY=kernel|tables|env|train|serving
 bench: install

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from clover_rl.errors import InputError
-from clover_rl.yamlfile import load_mapping, load_model, validate_model
+from clover_rl.yamlfile import find_yaml, load_mapping, load_model, parse_yaml, validate_model
 
 
 class Inner(BaseModel):
@@ -50,7 +50,77 @@ def test_bad_syntax_is_named_with_its_line(file: Path, text: str, line: int, wha
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["day: 2021-13-45\n", "text: \x07\n"])
+@pytest.mark.parametrize(
+    ("text", "line", "key", "first"),
+    [
+        ("a: 1\nb: 2\na: 3\n", 3, "a", 1),
+        ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 1\n", 5, "c", 3),
+        ("a: [{x: 1, x: 2}]\n", 1, "x", 1),
+        ("a: 1\n'a': 2\n", 2, "a", 1),
+        ("base: &b {a: 1}\nx: {<<: *b, <<: *b}\n", 2, "<<", 2),
+    ],
+)
+def test_a_key_given_twice_is_named_with_both_lines(
+    file: Path, text: str, line: int, key: str, first: int
+) -> None:
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_mapping(file)
+    assert str(caught.value) == (
+        f"{file}:{line}: is not valid YAML: key `{key}` is given twice, first in line {first}; mend that line"
+    )
+
+
+def test_a_merged_key_may_be_given_again(file: Path) -> None:
+    file.write_text("base: &b {a: 1, c: 1}\nx: &x {<<: *b, a: 2}\ny: {<<: *x}\nz: {<<: *x, c: 3}\n")
+    found = load_mapping(file)
+    assert (found["x"], found["y"], found["z"]) == ({"a": 2, "c": 1}, {"a": 2, "c": 1}, {"a": 2, "c": 3})
+
+
+def test_what_grows_beyond_measure_is_refused_at_once(file: Path) -> None:
+    merged = ["a0: &a0 {k: 1}"] + [
+        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 20)}]}}" for n in range(1, 12)
+    ]
+    file.write_text("\n".join(merged))
+    with pytest.raises(InputError, match="merge keys multiply beyond measure"):
+        load_mapping(file)
+    doubled = ["b0: &b0 [1]"] + [f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 20)}]" for n in range(1, 12)]
+    file.write_text("\n".join([*doubled, "name: *b11"]))
+    with pytest.raises(InputError, match=r"key `name`: .* valid string \(found \[\[") as caught:
+        load_model(file, Outer)
+    assert len(str(caught.value)) < 300
+    file.write_text("a: " + "[" * 5000)
+    with pytest.raises(InputError, match="nested too deeply"):
+        load_mapping(file)
+    file.write_text("# " + "x" * (1 << 18))
+    with pytest.raises(InputError, match="is larger than 256 KiB"):
+        load_mapping(file)
+
+
+def test_a_sentence_is_one_printable_line(file: Path) -> None:
+    file.write_text('"na\\nme\\e[31m": 1\nname: x\n')
+    with pytest.raises(InputError) as caught:
+        load_model(file, Outer)
+    assert str(caught.value) == f"{file}: unknown key `na\\nme\\x1b[31m`; correct that key"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".yaml", "a\0b", "a\0b.yaml", "\n.yaml"])
+def test_a_name_that_no_file_can_have_is_not_found(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"unknown thing|does not exist") as caught:
+        find_yaml(name, tmp_path, "thing")
+    assert str(caught.value).isprintable()
+
+
+def test_a_text_that_is_no_file_names_where_it_stood() -> None:
+    assert parse_yaml("[1, 2.5, x]", where="here") == [1, 2.5, "x"]
+    with pytest.raises(InputError, match="here:1: is not valid YAML"):
+        parse_yaml("[1", where="here")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["day: 2021-13-45\n", "text: \x07\n", "a: !!bool x\n", "a: !!int ''\n", "a: !!timestamp x\n"],
+)
 def test_values_that_yaml_cannot_read_are_refused(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(InputError, match="is not valid YAML: ") as caught:

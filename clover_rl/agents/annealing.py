@@ -84,6 +84,10 @@ class AnnealingController:
         pue: of the cluster.
         min_gap_s: shortest time between two optimisations, in the cluster's seconds: an hour of the signals,
             so 3600 / time_scale.
+        load_trigger: also optimise when the last interval's load has moved by more than this share since the
+            last optimisation; None never looks at the load, as Clover does not. What memory knows then holds
+            for another load, so it is forgotten.
+        search: how candidates are proposed and accepted.
 
     Attributes:
         live_trials: see Controller.
@@ -94,7 +98,6 @@ class AnnealingController:
         InputError: an argument out of its range.
     """
 
-    name = "annealing"
     knows = "its own live trials and the present intensity"
 
     def __init__(
@@ -109,16 +112,20 @@ class AnnealingController:
         reference_g_per_kwh: float = 250.0,
         reference_pue: float = 1.5,
         min_gap_s: float = 3600.0,
+        load_trigger: float | None = None,
+        search: type[AnnealingSearch] = AnnealingSearch,
     ) -> None:
         limits = {"gpus": gpus, "trial_requests": trial_requests, "trial_s": trial_s, "pue": pue}
         for key, value in limits.items():
             if not value > 0:
                 raise InputError(f"{key} is {value}", where="annealing", fix="make it positive")
+        self.name = "annealing" if load_trigger is None else "annealing-load"
         self.profile = profile
         self.gpus = gpus
         self.trial_requests, self.trial_s = trial_requests, trial_s
         self.min_gap_s = min_gap_s
         self.space = GpuSpace(profile)
+        self.load_trigger, self._search_kind = load_trigger, search
         self._trigger_settings = (intensity_trigger, pue, reference_g_per_kwh, reference_pue)
         self._base = base_configuration(profile, 1).gpus[0]
         self.reset(0)
@@ -135,6 +142,7 @@ class AnnealingController:
         self._chosen: GpuConfiguration | None = None
         self._available: tuple[bool, ...] = ()
         self._began_at = -np.inf
+        self._load_then: float | None = None
         self._decided_at: float | None = None
         self._parts: list[Interval] = []
 
@@ -168,10 +176,19 @@ class AnnealingController:
         if state.last is not None and not state.last.arrived:
             return False  # a trial without requests proves nothing
         waited = state.time_s - self._began_at >= self.min_gap_s - _TICK_S
-        return waited and self._trigger.due(state.intensity)
+        return waited and (self._trigger.due(state.intensity) or self._load_moved(state))
+
+    def _load_moved(self, state: ControlState) -> bool:
+        """Whether the load has moved so far that what is known of it no longer holds."""
+        if self.load_trigger is None or self._load_then is None:
+            return False
+        return abs(state.rates[0] - self._load_then) > self.load_trigger * self._load_then
 
     def _begin(self, state: ControlState) -> Decision:
         self._trigger.fire(state.intensity)
+        if self._load_moved(state):
+            self.remembered.clear()
+        self._load_then = state.rates[0]
         self._began_at = state.time_s
         self.optimisations += 1
         start = self._deployed(state)
@@ -180,7 +197,7 @@ class AnnealingController:
         if facts is None:
             return self._deploy(start, state)
         self.remembered[key] = facts
-        self._search = AnnealingSearch(self.space, self._rng, start, facts)
+        self._search = self._search_kind(self.space, self._rng, start, facts)
         return self._next(self._search, state)
 
     def _next(self, search: AnnealingSearch, state: ControlState) -> Decision:
@@ -271,7 +288,7 @@ class AnnealingController:
         elif trial.live and state.configuration == trial.source:
             self.live_trials -= 1  # refused: it was never deployed
         if self._search is None:
-            self._search = AnnealingSearch(self.space, self._rng, trial.gpu, facts)
+            self._search = self._search_kind(self.space, self._rng, trial.gpu, facts)
         else:
             self._search.tell(
                 trial.gpu, facts, objective=state.objective, intensity=state.intensity, live=True

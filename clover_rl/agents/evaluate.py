@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from clover_rl.agents.best_static import StaticRuns
 from clover_rl.agents.bundle import Bundle
-from clover_rl.agents.margins import oracle_for, search_for, tuned_margin
+from clover_rl.agents.clairvoyant import clairvoyant_for
+from clover_rl.agents.margins import MAKERS, oracle_for, tuned_margin
 from clover_rl.agents.policy import PolicyController
-from clover_rl.agents.registry import make_annealing
+from clover_rl.agents.registry import LIVE_CONTROLLERS, make_controller
 from clover_rl.agents.runs import RunResult, run_controller, summarise
 from clover_rl.agents.windows import Window
 from clover_rl.control.controller import Controller
@@ -18,10 +20,13 @@ from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["CONTROLLERS", "LEAST_GAP", "Evaluation", "WindowResult", "evaluate"]
+__all__ = ["CONTROLLERS", "DEFAULT", "LEAST_GAP", "Evaluation", "WindowResult", "evaluate"]
 
-CONTROLLERS = ("base", "co2opt", "static", "search", "annealing", "oracle")
+CONTROLLERS = (*LIVE_CONTROLLERS, "static", "oracle", "clairvoyant")
 """Names that can be compared with; `static` is the best static configuration in hindsight."""
+
+DEFAULT = ("base", "co2opt", "static", "search", "annealing", "oracle")
+"""Those compared where none are named."""
 
 LEAST_GAP = 0.002
 """Where the oracle is less than this above the best static configuration, shares of headroom say nothing."""
@@ -86,7 +91,7 @@ def evaluate(
     windows: Sequence[Window],
     *,
     weights: Sequence[float],
-    against: Sequence[str] = CONTROLLERS,
+    against: Sequence[str] = DEFAULT,
     policies: Sequence[tuple[str, Bundle]] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
@@ -98,7 +103,7 @@ def evaluate(
         scenario, model: the cluster.
         windows: what to run on.
         weights: weights of carbon.
-        against: names of CONTROLLERS.
+        against: names of CONTROLLERS; DEFAULT when left out.
         policies: (name, bundle) pairs.
         progress: called with (runs done, runs in all).
 
@@ -118,7 +123,7 @@ def evaluate(
             raise InputError(f"two controllers are called `{name}`", fix="rename one of the bundles")
     for _, bundle in policies:
         PolicyController(bundle, model)
-    kinds = ("oracle", *(["search"] if "search" in against else []))
+    kinds = ["oracle", *(kind for kind in MAKERS if kind in against and kind != "oracle")]
     margins = {kind: tuned_margin(scenario, model, kind) for kind in kinds}
     rows = []
     total, done = len(windows) * len(weights), 0
@@ -149,14 +154,16 @@ def _row(
     if "co2opt" in against:
         results["co2opt"] = summarise(statics.run(model.co2opt, w), model, account=account)
     results["static"] = best
-    makers: dict[str, Callable[[], Controller]] = {
-        "search": lambda: search_for(scenario, model, window.signals, margins["search"]),
-        "annealing": lambda: make_annealing(scenario, model),
-        "oracle": lambda: oracle_for(scenario, model, window.signals, margins["oracle"]),
+    wanted: dict[str, Callable[[], Controller]] = {
+        name: partial(make_controller, name, scenario, model)
+        for name in LIVE_CONTROLLERS
+        if name in against and name not in results
     }
-    wanted = {name: make for name, make in makers.items() if name in against or name == "oracle"}
+    if "clairvoyant" in against:
+        wanted["clairvoyant"] = partial(clairvoyant_for, scenario, model, window.signals, window.steps)
+    wanted["oracle"] = partial(oracle_for, scenario, model, window.signals, margins["oracle"])
     for name, bundle in policies:
-        wanted[name] = _policy_maker(bundle, model)
+        wanted[name] = partial(PolicyController, bundle, model)
     for name, make in wanted.items():
         controller = make()
         records = run_controller(
@@ -165,7 +172,3 @@ def _row(
         results[name] = summarise(records, model, controller.live_trials, account)
     gap = results["oracle"].objective - best.objective
     return WindowResult(window, w, model.sla_ms, gap, model.catalogue[index].label(), results)
-
-
-def _policy_maker(bundle: Bundle, model: ClusterModel) -> Callable[[], Controller]:
-    return lambda: PolicyController(bundle, model)

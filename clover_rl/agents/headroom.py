@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 
 from clover_rl.agents.evaluate import LEAST_GAP, Evaluation
 
-__all__ = ["HeadroomRow", "headroom_rows"]
+__all__ = ["HeadroomRow", "headroom_rows", "verdict"]
 
 
 class HeadroomRow(TypedDict):
@@ -36,3 +37,16 @@ def headroom_rows(evaluation: Evaluation) -> list[HeadroomRow]:
         share = (means["search"] - means["static"]) / gap if gap >= LEAST_GAP else None
         rows.append(HeadroomRow(w=w, gap=gap, search_share=share, **means))  # type: ignore[typeddict-item]
     return rows
+
+
+def verdict(rows: Sequence[HeadroomRow]) -> str:
+    """In words, at which weights there is something to win."""
+    worth = [f"{row['w']:g}" for row in rows if row["gap"] >= LEAST_GAP]
+    if not worth:
+        return (
+            "nothing to win: at every weight one configuration that never changes comes within "
+            f"{LEAST_GAP:g} of the oracle"
+        )
+    if len(worth) == len(rows):
+        return "something to win at every weight"
+    return f"something to win at w = {', '.join(worth)}; elsewhere one configuration that never changes does"

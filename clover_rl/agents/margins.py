@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from clover_rl.agents.load_forecasts import load_forecast
+from clover_rl.agents.mpc import MPCController
 from clover_rl.agents.references import OracleController
 from clover_rl.agents.runs import run_controller, summarise
 from clover_rl.agents.search import SearchController
@@ -18,7 +21,7 @@ from clover_rl.envs.signals import EpisodeSignals, draw_signals
 from clover_rl.simulation.model import ClusterModel
 from clover_rl.simulation.tables import TABLE_VERSION
 
-__all__ = ["MARGINS", "tuned_margin"]
+__all__ = ["MAKERS", "MARGINS", "SEARCHES", "mpc_for", "oracle_for", "search_for", "tuned_margin"]
 
 MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 0.9)
 """Margins tried, as shares of the load."""
@@ -35,17 +38,52 @@ def oracle_for(
     return OracleController(model, carbon=carbon, load=load, timeout_s=scenario.timeout_s, margin=margin)
 
 
-def search_for(
-    scenario: Scenario, model: ClusterModel, signals: EpisodeSignals, margin: float
-) -> SearchController:
-    """The search controller; it does not look at the signals."""
-    return SearchController(model, timeout_s=scenario.timeout_s, margin=margin)
+def step_hours(scenario: Scenario) -> float:
+    """Hours of the signals that pass in one interval."""
+    return scenario.interval_s * scenario.time_scale / 3600.0
 
+
+def search_for(
+    scenario: Scenario,
+    model: ClusterModel,
+    signals: EpisodeSignals | None,
+    margin: float,
+    kind: str = "search",
+) -> SearchController:
+    """A search controller; it does not look at the signals."""
+    forecast = kind.removeprefix("search").removeprefix("-")
+    blind = forecast == "blind"
+    return SearchController(
+        model,
+        timeout_s=scenario.timeout_s,
+        margin=margin,
+        forecast=load_forecast("persistence" if blind or not forecast else forecast, step_hours(scenario)),
+        intensity=scenario.reference_g_per_kwh if blind else None,
+    )
+
+
+def mpc_for(
+    scenario: Scenario, model: ClusterModel, signals: EpisodeSignals | None, margin: float
+) -> MPCController:
+    """The model-predictive controller; it does not look at the signals."""
+    step_h = step_hours(scenario)
+    return MPCController(
+        model,
+        timeout_s=scenario.timeout_s,
+        margin=margin,
+        forecast=load_forecast("learned", step_h),
+        step_h=step_h,
+    )
+
+
+SEARCHES = ("search", "search-rolling", "search-learned", "search-blind")
 
 MAKERS: dict[str, Callable[[Scenario, ClusterModel, EpisodeSignals, float], Controller]] = {
     "oracle": oracle_for,
-    "search": search_for,
+    "mpc": mpc_for,
+    **{kind: partial(search_for, kind=kind) for kind in SEARCHES},
 }
+"""Controllers that trust the table, and so need a margin for what chance does to the p95."""
 
 
 def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
@@ -53,13 +91,14 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
 
     Args:
         scenario, model: what is controlled.
-        kind: "oracle" or "search".
+        kind: a name of MAKERS.
     """
     content = [
         model.catalogue.hash,
         model.profile.hash,
         model.sla_ms,
         scenario.to_dict(),
+        scenario.traces_hash,
         [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION],
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]

@@ -12,7 +12,7 @@ import numpy as np
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.signals import EpisodeSignals, Split, draw_signals
 from clover_rl.errors import InputError
-from clover_rl.signals import TraceSignal, read_carbon_csv, read_load_csv, scale_to_peak
+from clover_rl.signals import TraceSignal, read_load_csv, scale_to_peak
 from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["Window", "file_windows", "generated_windows"]
@@ -39,7 +39,7 @@ class Window:
 def generated_windows(
     scenario: Scenario, model: ClusterModel, *, count: int, days: float, split: Split, seed: int
 ) -> list[Window]:
-    """Windows of generated signals; the split decides from which grids.
+    """Windows drawn as episodes are: the split decides from which grids, or part of the scenario's own files.
 
     Raises:
         InputError: fewer than one window, or one too short for a step.
@@ -51,7 +51,8 @@ def generated_windows(
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         signals = draw_signals(scenario, model.baseline.capacity, split, days, rng)
-        windows.append(Window(signals.carbon.name, f"generated {index}", signals, steps, seed * 1000 + index))
+        load = signals.load.name if scenario.load.own(split) else f"generated {index}"
+        windows.append(Window(signals.carbon.name, load, signals, steps, seed * 1000 + index))
     return windows
 
 
@@ -87,7 +88,7 @@ def file_windows(
     windows = []
     loads = [read_load_csv(path) for path in load]
     for path in carbon:
-        trace = read_carbon_csv(path, kind=scenario.carbon.kind)
+        trace = scenario.read_carbon(path)
         trace = trace.with_forecaster(scenario.forecaster(np.random.default_rng([seed, 7])))
         for raw, load_path in zip(loads, load, strict=True):
             scaled, factor = scale_to_peak(raw, scenario.load.peak_share * model.baseline.capacity)

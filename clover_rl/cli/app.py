@@ -11,6 +11,7 @@ from clover_rl.cli import (
     demo,
     deploy,
     doctor,
+    env,
     evaluate,
     export,
     infer,
@@ -49,6 +50,7 @@ app.command("live-compare")(live_compare.live_compare)
 app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(env.app, name="env")
 app.add_typer(profile.app, name="profile")
 app.add_typer(validate.app, name="validate")
 

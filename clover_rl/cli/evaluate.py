@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from clover_rl.cli.chosen import (
+    CARBON,
+    LOAD,
+    SCENARIO,
+    SETTINGS,
+    START,
+    chosen_scenario,
+    chosen_windows,
+    require_both,
+)
 from clover_rl.cli.output import command_line, number, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -16,35 +26,30 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    scenario: str = typer.Argument(help="Shipped name or YAML file."),
+    scenario: str = SCENARIO,
     policy: list[Path] = typer.Option([], help="Bundle to compare; may be repeated."),
     against: str = typer.Option(
         "base,co2opt,static,search,annealing,oracle", help="Controllers, separated by commas."
     ),
-    carbon: list[Path] = typer.Option([], help="Carbon CSV; may be repeated."),
-    load: list[Path] = typer.Option([], help="Load CSV; may be repeated."),
-    start: str = typer.Option("0", help="Where in the carbon file: seconds, or a UTC timestamp."),
+    carbon: list[Path] = CARBON,
+    load: list[Path] = LOAD,
+    start: str = START,
     days: float = typer.Option(14.0, min=0.001, help="Length of a window."),
-    windows: int = typer.Option(3, min=1, help="Generated test windows, where no files are given."),
+    windows: int = typer.Option(3, min=1, help="Test windows that are drawn, where no files are given."),
     w: list[float] = typer.Option([], help="Weight of carbon; the scenario's when left out."),
     seed: int = typer.Option(1, min=0, help="Of windows and arrivals."),
+    settings: list[str] = SETTINGS,
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Compare controllers at event level: equal hardware, load and arrivals, transitions charged to all."""
     from clover_rl.agents import evaluate as evaluation
     from clover_rl.agents.bundle import open_bundle
-    from clover_rl.agents.windows import file_windows, generated_windows
     from clover_rl.cli.models import model_of
-    from clover_rl.envs.scenario import load_scenario
     from clover_rl.errors import InputError
 
-    chosen = load_scenario(scenario)
+    chosen = chosen_scenario(scenario, settings)
     _ = chosen.sci  # refused before anything takes time
-    if bool(carbon) != bool(load):
-        raise InputError(
-            "carbon and load files go together",
-            fix="give at least one of each, or none for generated windows",
-        )
+    require_both(carbon, load)
     names = [name.strip() for name in against.split(",") if name.strip()]
     unknown = sorted(set(names) - set(evaluation.CONTROLLERS))
     if unknown:
@@ -54,18 +59,9 @@ def evaluate(
     bundles = [open_bundle(path) for path in policy]
     labels = ["policy"] if len(bundles) == 1 else [f"policy {path.stem}" for path in policy]
     model = model_of(chosen)
-    if carbon:
-        found = file_windows(
-            chosen,
-            model,
-            carbon=carbon,
-            load=load,
-            start_s=_start(start, carbon),
-            days=days,
-            seed=seed,
-        )
-    else:
-        found = generated_windows(chosen, model, count=windows, days=days, split="test", seed=seed)
+    found = chosen_windows(
+        chosen, model, carbon, load, start=start, days=days, count=windows, split="test", seed=seed
+    )
     with progress_bar("evaluating") as advance:
         result = evaluation.evaluate(
             chosen,
@@ -144,34 +140,3 @@ def show(result: Evaluation) -> None:
             f"({note.covers}; {note.provenance.source}) over {account.lifetime_years:g} years, "
             f"on all {account.gpus} GPUs, parked ones included"
         )
-
-
-def _start(text: str, carbon: list[Path]) -> float:
-    """Seconds into the carbon file."""
-    from datetime import UTC, datetime
-
-    from clover_rl.errors import InputError
-    from clover_rl.signals import read_carbon_csv
-
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise InputError(
-            f"--start `{text}` is neither seconds nor a timestamp", fix="write 86400 or 2021-03-01T00:00:00Z"
-        ) from None
-    epochs = {read_carbon_csv(path).epoch for path in carbon}
-    if len(epochs) > 1:
-        raise InputError(
-            "the carbon files begin at different moments, so one timestamp cannot start all windows",
-            fix="give --start in seconds, or evaluate them one by one",
-        )
-    epoch = epochs.pop()
-    if epoch is None or moment.tzinfo is None:
-        raise InputError(
-            "a timestamp needs a zone and a carbon file with timestamps", fix="give --start in seconds"
-        )
-    return (moment.astimezone(UTC) - epoch).total_seconds()

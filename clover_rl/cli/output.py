@@ -49,9 +49,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = Console(markup=False)
     # what is piped into a file must not be cut to a terminal's width
-    (console if console.is_terminal else Console(width=200)).print(table)
+    (console if console.is_terminal else Console(width=200, markup=False)).print(table)
 
 
 def note(text: str) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
-from clover_rl.cli import scenario_plan
-from clover_rl.cli.output import command_line, number, print_json, print_table, progress_bar
+from clover_rl.cli import scenario_headroom, scenario_plan
+from clover_rl.cli.chosen import (
+    SCENARIO,
+    SETTINGS,
+    chosen_scenario,
+)
+from clover_rl.cli.output import print_json, print_table
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Scenarios: list, show, check, plan, headroom.", no_args_is_help=True)
+app = typer.Typer(help="Scenarios: list, show, check, schema, plan, headroom.", no_args_is_help=True)
 app.command()(scenario_plan.plan)
+app.command()(scenario_headroom.headroom)
 
 
 @app.command("list")
@@ -27,15 +35,14 @@ def list_(json_: bool = typer.Option(False, "--json", help="Print one JSON docum
 
 @app.command()
 def show(
-    scenario: str = typer.Argument(help="Shipped name or YAML file."),
+    scenario: str = SCENARIO,
+    settings: list[str] = SETTINGS,
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """A scenario with every default, and where its profile's numbers come from."""
     import yaml
 
-    from clover_rl.envs.scenario import load_scenario
-
-    chosen = load_scenario(scenario)
+    chosen = chosen_scenario(scenario, settings)
     content = chosen.to_dict()
     profile = chosen.loaded_profile
     provenance = {name: {"kind": p.kind, "source": p.source} for name, p in profile.provenance.items()}
@@ -49,78 +56,68 @@ def show(
 
 
 @app.command()
-def check(scenario: str = typer.Argument(help="YAML file.")) -> None:
-    """Check a scenario and the profile and application it names."""
-    from clover_rl.envs.scenario import load_scenario
+def check(
+    scenario: str = SCENARIO,
+    settings: list[str] = SETTINGS,
+    json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Check a scenario, the profile and application it names, and its files: an episode must fit them."""
+    import numpy as np
 
-    chosen = load_scenario(scenario)
+    from clover_rl.cluster.objective import BaseLine
+    from clover_rl.envs.signals import draw_signals
+
+    chosen = chosen_scenario(scenario, settings)
     profile = chosen.loaded_profile
     _ = chosen.sci
+    traces = {"carbon": chosen.carbon_traces, "load": chosen.load_traces}
+    capacity = BaseLine.of(profile, chosen.gpus).capacity
+    for split in ("train", "test"):
+        draw_signals(chosen, capacity, split, chosen.episode.days, np.random.default_rng(0))
+    files = {
+        kind: [{"name": trace.name, "hours": (trace.end_s - trace.start_s) / 3600.0} for trace in found]
+        for kind, found in traces.items()
+    }
+    if json_:
+        print_json(
+            {
+                "name": chosen.name,
+                "application": profile.application.title,
+                "variants": len(profile.application.variants),
+                "gpus": chosen.gpus,
+                "gpu_model": profile.gpu.title,
+                "files": files,
+            }
+        )
+        return
     typer.echo(
         f"{chosen.name}: fine; {profile.application.title} in {len(profile.application.variants)} variants "
         f"on {chosen.gpus} x {profile.gpu.title}"
     )
+    for kind, rows in files.items():
+        for row in rows:
+            typer.echo(f"  {kind} {row['name']}: {row['hours']:g} h")
 
 
 @app.command()
-def headroom(
-    scenario: str = typer.Argument(help="Shipped name or YAML file."),
-    windows: int = typer.Option(4, min=1, help="Generated windows."),
-    days: float = typer.Option(2.0, min=0.001, help="Length of a window, in days of the signals."),
-    seed: int = typer.Option(1, min=0, help="Of windows and arrivals."),
-    json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
+def schema(
+    out: Path | None = typer.Option(None, "--out", "-o", help="File; the screen when left out."),
 ) -> None:
-    """How much a controller can win: best static, search and oracle per weight, on training signals.
+    """JSON Schema of scenario files, for editors.
 
-    Where the gap is under 0.002 nobody should train: one static configuration does.
+    With `# yaml-language-server: $schema=FILE` as a file's first line, editors that speak the YAML language
+    server (VS Code's YAML extension, Neovim, Emacs, ...) complete its keys and mark its mistakes.
     """
-    from clover_rl.agents.evaluate import LEAST_GAP, evaluate
-    from clover_rl.agents.headroom import headroom_rows
-    from clover_rl.agents.windows import generated_windows
-    from clover_rl.cli.models import model_of
-    from clover_rl.envs.scenario import load_scenario
+    from clover_rl.envs.scenario_schema import schema_text
+    from clover_rl.errors import InputError
 
-    chosen = load_scenario(scenario)
-    model = model_of(chosen)
-    found = generated_windows(chosen, model, count=windows, days=days, split="train", seed=seed)
-    with progress_bar("measuring") as advance:
-        result = evaluate(
-            chosen,
-            model,
-            found,
-            weights=chosen.weights.evaluate,
-            against=["base", "search"],
-            progress=lambda done, total: advance(done / total, f"{done} of {total} windows and weights"),
-        )
-    rows = headroom_rows(result)
-    if json_:
-        print_json(
-            {
-                "scenario": chosen.name,
-                "command": command_line(),
-                "windows": windows,
-                "days": days,
-                "margins": result.margins,
-                "rows": rows,
-            }
-        )
+    if out is None:
+        typer.echo(schema_text(), nl=False)
         return
-    table = [
-        [
-            f"{row['w']:g}",
-            number(row["base"], 4),
-            number(row["static"], 4),
-            number(row["search"], 4),
-            number(row["oracle"], 4),
-            number(row["gap"], 4),
-            number(row["search_share"], 2),
-            "yes" if row["gap"] >= LEAST_GAP else "no",
-        ]
-        for row in rows
-    ]
-    columns = ["w", "base", "best static", "search", "oracle", "gap", "search's share", "worth training"]
-    print_table(
-        f"{chosen.name}: mean objective at event level over {windows} windows of {days:g} days",
-        columns,
-        table,
-    )
+    try:
+        out.write_text(schema_text(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot be written ({error.strerror})", where=str(out), fix="name another file"
+        ) from None
+    typer.echo(f"{out}\nfirst line of your scenario: # yaml-language-server: $schema={out}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from clover_rl.cli.chosen import SCENARIO, SETTINGS, chosen_scenario
 from clover_rl.cli.output import command_line, number, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["plan"]
 
 
 def plan(
-    scenario: str = typer.Argument(help="Shipped name or YAML file."),
+    scenario: str = SCENARIO,
     source: str = typer.Argument(help='Now, GPU by GPU: "4g@0:B3+3g@4:B1 | parked", or base, or co2opt.'),
     target: str = typer.Argument(help="Wanted, in the same form."),
     rate: float | None = typer.Option(
@@ -26,16 +27,16 @@ def plan(
     window_s: float | None = typer.Option(
         None, help="Time over which p95 and energy are compared; the plan's length when left out."
     ),
+    settings: list[str] = SETTINGS,
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Plan a transition: steps with times, and predicted cost in capacity, latency and energy."""
     from clover_rl.cluster.objective import BaseLine
     from clover_rl.cluster.planner import plan_transition
-    from clover_rl.envs.scenario import load_scenario
     from clover_rl.simulation.physics import Physics
     from clover_rl.simulation.transition_cost import predict_transition
 
-    chosen = load_scenario(scenario)
+    chosen = chosen_scenario(scenario, settings)
     profile = chosen.loaded_profile
     load = 0.5 * BaseLine.of(profile, chosen.gpus).capacity if rate is None else rate
     before, after = (_configuration(text, chosen) for text in (source, target))

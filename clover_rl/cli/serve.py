@@ -6,18 +6,19 @@ from pathlib import Path
 
 import typer
 
+from clover_rl.cli.chosen import SCENARIO, SETTINGS, chosen_scenario
 from clover_rl.cli.output import note
 
 __all__ = ["serve"]
 
 
 def serve(
-    scenario: str = typer.Argument(help="Shipped name or YAML file."),
+    scenario: str = SCENARIO,
     controller: str | None = typer.Option(
         None, help="base, co2opt, search, annealing or a .clover file; the ledger's, else annealing."
     ),
     w: float = typer.Option(0.05, help="Weight of carbon."),
-    carbon: Path | None = typer.Option(None, help="Carbon CSV; a generated trace when left out."),
+    carbon: Path | None = typer.Option(None, help="Carbon CSV; the scenario's first, or a generated trace."),
     start: float = typer.Option(0.0, min=0.0, help="Seconds into the carbon trace at which the run begins."),
     time_scale: float | None = typer.Option(
         None, min=0.001, help="Seconds of the signals per second; the scenario's when left out."
@@ -30,6 +31,7 @@ def serve(
         None, help="Folder of ledger and bundles; runs/serve-SCENARIO when left out."
     ),
     seed: int = typer.Option(0, min=0, help="Of the generated trace and of controllers."),
+    changes: list[str] = SETTINGS,
     max_message_mib: int = typer.Option(64, min=1, max=1024, help="Largest message."),
     grace_s: float = typer.Option(30.0, min=0.0, help="How long a stop waits for accepted requests."),
     queue: int = typer.Option(1024, min=1, max=1_000_000, help="Most requests that may wait."),
@@ -50,7 +52,6 @@ def serve(
     require("serve", "grpc", "grpc_health", "grpc_reflection", "onnxruntime", "prometheus_client")
     from clover_rl.cli.models import model_of
     from clover_rl.cli.server import run_server
-    from clover_rl.envs.scenario import load_scenario
     from clover_rl.errors import InputError
     from clover_rl.serving.control.carbon_source import carbon_trace
     from clover_rl.serving.control.models import model_definitions
@@ -64,8 +65,8 @@ def serve(
     style: LogFormat = "json" if log_format == "json" else "text"
     if log_format != style:
         raise InputError(f"--log-format is `{log_format}`", fix="use text or json")
-    overrides = {} if time_scale is None else {"time_scale": time_scale}
-    chosen = load_scenario(scenario, **overrides)
+    scaled = [] if time_scale is None else [f"time_scale={time_scale!r}"]
+    chosen = chosen_scenario(scenario, [*changes, *scaled])
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
     cards.check(chosen.gpus)
     model_definitions(chosen.loaded_profile, partition)  # before a table is built for nothing

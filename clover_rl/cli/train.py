@@ -6,20 +6,28 @@ from pathlib import Path
 
 import typer
 
+from clover_rl.cli.chosen import CARBON, LOAD, SCENARIO, SETTINGS, chosen_scenario, trained_on
 from clover_rl.cli.output import command_line, note, number, print_json, progress_bar
 
 __all__ = ["train"]
 
 
 def train(
-    scenario: str = typer.Argument(help="Shipped name or YAML file."),
+    scenario: str = SCENARIO,
     recipe: str = typer.Option("pretrained", help="Shipped name or YAML file."),
     seconds: float | None = typer.Option(None, min=1.0, help="Time budget; the recipe's when left out."),
     seed: int = typer.Option(0, min=0, help="Of everything random."),
     out: Path | None = typer.Option(None, help="Run folder; runs/SCENARIO-SEED when left out."),
+    carbon: list[Path] = CARBON,
+    load: list[Path] = LOAD,
+    settings: list[str] = SETTINGS,
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Train a policy and write a run folder, with TensorBoard events in it."""
+    """Train a policy and write a run folder, with TensorBoard events in it.
+
+    Signals are generated. With files of your own, training draws from all but their last quarter
+    (--set carbon.train_share=0.75, load.train_share), and `evaluate RUN/scenario.yaml` from that quarter.
+    """
     import json
 
     from clover_rl.cli.extras import require
@@ -28,9 +36,8 @@ def train(
     from clover_rl.agents.train import trainer
     from clover_rl.agents.train.recipe import load_recipe
     from clover_rl.cli.models import model_of
-    from clover_rl.envs.scenario import load_scenario
 
-    chosen = load_scenario(scenario)
+    chosen = trained_on(chosen_scenario(scenario, settings), carbon, load)
     overrides: dict[str, object] = {} if seconds is None else {"seconds": seconds}
     plan = load_recipe(recipe, **overrides)
     folder = out or Path("runs") / f"{chosen.name}-{seed}"

@@ -177,11 +177,13 @@ class EnvironmentCore:
         """Observations of some rows, or of all, shape (rows, codec.size)."""
         index = np.arange(self.n) if rows is None else rows
         moving = np.empty((len(index), len(_MOVING)))
-        moving[:, 0] = self.available[index] / self.model.gpus
-        moving[:, 1] = self.p95[index] / self.sla_ms[index]
-        moving[:, 2] = self.queued[index]
-        moving[:, 3] = np.log10(self.w[index])
-        moving[:, 4] = np.log2(self.sla_ms[index] / self.codec.base_sla_ms)
+        seen = slice(None) if rows is None else rows  # no copies where all are seen
+        sla_ms = self.sla_ms[seen]
+        moving[:, 0] = self.available[seen] / self.model.gpus
+        moving[:, 1] = self.p95[seen] / sla_ms
+        moving[:, 2] = self.queued[seen]
+        moving[:, 3] = np.log10(self.w[seen])
+        moving[:, 4] = np.log2(sla_ms / self.codec.base_sla_ms)
         offset, scale, low, high = self._moving_scales
         moving = np.minimum(np.maximum((moving - offset) / scale, low), high)
         out = np.empty((len(index), self.codec.size), np.float32)
@@ -271,9 +273,9 @@ class EnvironmentCore:
         Raises:
             InputError: an episode has ended.
         """
-        if (self.t[rows] >= self.steps).any():
+        chosen, t = np.asarray(choices, np.intp), self.t[rows]
+        if t.max(initial=0) >= self.steps:
             raise InputError("an ended episode was stepped", fix="reset it first")
-        chosen = np.asarray(choices, np.intp)
         valid = self.allowed(chosen, rows)
         if not valid.all():
             chosen = chosen.copy()
@@ -284,18 +286,19 @@ class EnvironmentCore:
             self._play(rows, chosen, self._kept(rows), facts)
         else:
             self._event(chosen, rows, facts)
-        scored = self._score(FluidStep(*facts[:6]), rows, facts[6], valid)
+        scored = self._score(FluidStep(*facts[:6]), rows, t, facts[6], valid)
         self.p95[rows] = np.minimum(facts[0], 1e9)
         self.queued[rows] = facts[5]
         self.action[rows] = chosen
-        self.t[rows] += 1
+        t = t + 1
+        self.t[rows] = t
         if self.settings.outages:
-            self.available[rows] = self._usable[rows, self.t[rows]]
+            self.available[rows] = self._usable[rows, t]
         if self.keeper is not None:
             loss = 1.0 - scored["accuracy"] / self.objective.base.accuracy
-            self.keeper.update(rows, loss, facts[3], self.hour_of_week[rows, self.t[rows]])
+            self.keeper.update(rows, loss, facts[3], self.hour_of_week[rows, t])
             self.w[rows] = self.keeper.w[rows]
-        return scored | {"action": chosen, "action_valid": valid, "truncated": self.t[rows] >= self.steps}
+        return scored | {"action": chosen, "action_valid": valid, "truncated": t >= self.steps}
 
     def _kept(self, rows: NDArray[np.intp]) -> Floats:
         """Share of what serves that still stands at the start of the interval: less where a GPU was lost."""
@@ -360,10 +363,15 @@ class EnvironmentCore:
             )
 
     def _score(
-        self, fluid: FluidStep, rows: NDArray[np.intp], arrived: Floats, valid: NDArray[np.bool_]
+        self,
+        fluid: FluidStep,
+        rows: NDArray[np.intp],
+        t: NDArray[np.int64],
+        arrived: Floats,
+        valid: NDArray[np.bool_],
     ) -> StepFacts:
         scenario = self.scenario
-        intensity = self.mean_intensity[rows, self.t[rows]]
+        intensity = self.mean_intensity[rows, t]
         accuracy = self._accuracy(fluid)
         sla_ms = self.sla_ms[rows]
         base_j = self.objective.base.energy_for(arrived, scenario.interval_s)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from clover_rl.envs.summary import EPISODE_KEYS
 from clover_rl.envs.vector import MIGClusterVec
 from clover_rl.errors import InputError
 
@@ -66,6 +67,7 @@ class SB3VecEnv(VecEnv):
                 "TimeLimit.truncated": True,
                 "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row]), "t": 0.0},
             }
+            infos[row] |= {name: float(info[name][row]) for name in EPISODE_KEYS}
             self._returns[row] = 0.0
             self._lengths[row] = 0
         self.last_info = info

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from clover_rl.control.codecs import ActionCodec, ObservationCodec
 from clover_rl.envs.core import EnvironmentCore, StepFacts
+from clover_rl.envs.render import RENDER_FPS, RENDER_MODES, Scene
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.envs.settings import EpisodeSettings
+from clover_rl.envs.summary import EpisodeSummary
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
 
@@ -43,7 +45,7 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
 
     Args:
         scenario: shipped name, path of a YAML file, or a Scenario.
-        render_mode: None.
+        render_mode: "rgb_array", "human" (a window; without a display text on stdout), "ansi" or None.
         episode: how episodes are drawn and played, see EpisodeSettings: split, fidelity, actions, w,
             accuracy_budget, sla, forecast, maintenance_per_week, losses_per_week, outage_hours, perturbation,
             days.
@@ -52,7 +54,10 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
         InputError: a wrong argument or scenario.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (as Gymnasium declares it)
+    metadata: dict[str, Any] = {  # noqa: RUF012 (as Gymnasium declares it)
+        "render_modes": list(RENDER_MODES),
+        "render_fps": RENDER_FPS,
+    }
 
     def __init__(
         self,
@@ -66,9 +71,13 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
         settings = EpisodeSettings.of(episode)
         model = self.scenario.model(pruned=settings.actions == "catalogue")
         self.core = EnvironmentCore(self.scenario, model, 1, settings)
+        self._summary = EpisodeSummary(1, model.baseline.accuracy)
         self._texts = tuple(map(str, self.model.catalogue.configurations))
         box, self.action_space = spaces_of(self.core)
         self.observation_space = cast("gym.Space[Observation]", box)
+        self._scene = (
+            None if render_mode is None else Scene(render_mode, self.scenario, self.model, self.core.codec)
+        )
 
     @property
     def model(self) -> ClusterModel:
@@ -99,7 +108,12 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
                 f"reset takes no options, found {', '.join(options)}", fix="give them to the constructor"
             )
         self.core.reset_row(0, self.np_random)
-        return self.core.observe()[0], {"w": float(self.core.w[0]), "sla_ms": float(self.core.sla_ms[0])}
+        self._summary.reset()
+        observation = self.core.observe()[0]
+        info = {"w": float(self.core.w[0]), "sla_ms": float(self.core.sla_ms[0])}
+        if self._scene:
+            self._scene.begin(observation, info)
+        return observation, info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One interval under a configuration.
@@ -108,16 +122,40 @@ class MIGClusterEnv(gym.Env[Observation, Any]):
             InputError: the action is outside its space, or the episode has ended.
         """
         w = float(self.core.w[0])  # a budget keeper moves it after the interval
+        before = int(self.core.action[0])
         facts = self.core.step(self.core.decode(action).reshape(1), ROW)
         reward = float(facts["reward"][0])
-        return self.core.observe()[0], reward, False, bool(facts["truncated"][0]), self._info(facts, w)
+        observation, info = self.core.observe()[0], self._info(facts, w, before)
+        if self._scene:
+            self._scene.add(observation, reward, info)
+        return observation, reward, False, bool(facts["truncated"][0]), info
+
+    def render(self) -> NDArray[np.uint8] | str | None:
+        """A picture, shape (608, 960, 3), a text, or None in mode human, which shows each step by itself.
+
+        Raises:
+            InputError: before the first reset.
+            MissingExtraError: pictures need matplotlib.
+        """
+        if self._scene is None:
+            gym.logger.warn("render() does nothing without a render mode; give render_mode to gymnasium.make")
+            return None
+        return self._scene.render()
+
+    def close(self) -> None:
+        """Close the window of mode human."""
+        if self._scene:
+            self._scene.close()
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Allowed actions, flat; through wrappers: `env.get_wrapper_attr("action_masks")()`."""
         return np.asarray(self.core.masks()[0])
 
-    def _info(self, facts: StepFacts, w: float) -> dict[str, Any]:
-        info: dict[str, Any] = {name: value[0].item() for name, value in facts.items()}
+    def _info(self, facts: StepFacts, w: float, before: int) -> dict[str, Any]:
+        info: dict[str, Any] = {name: value.item() for name, value in facts.items()}
+        self._summary.add_one(info, info["action"] != before)
+        if info["truncated"]:
+            info |= self._summary.result(0)
         del info["reward"], info["truncated"]
         info["reward_terms"] = {
             "carbon": info.pop("carbon"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from clover_rl.cluster.carbon import EmbodiedCarbon, SciAccount
 from clover_rl.cluster.objective import Objective
@@ -16,121 +18,89 @@ from clover_rl.cluster.profile import Profile
 from clover_rl.cluster.profile_file import load_profile
 from clover_rl.cluster.provenance import Provenance
 from clover_rl.control.codecs import ActionCodec, ObservationCodec
+from clover_rl.envs.scenario_parts import Carbon, Embodied, Episode, Load, Part, Penalty, Positive, Weights
 from clover_rl.errors import InputError
-from clover_rl.signals import BlurredTruth, Forecaster, Persistence, TypicalDay
+from clover_rl.signals import (
+    BlurredTruth,
+    Forecaster,
+    Persistence,
+    TraceSignal,
+    TypicalDay,
+    read_carbon_csv,
+    read_load_csv,
+)
 from clover_rl.simulation.model import ClusterModel, build_model
 from clover_rl.yamlfile import find_yaml, load_mapping, shipped_names, validate_model
 
 __all__ = ["Scenario", "load_scenario", "scenario_names"]
 
 FOLDER = Path(__file__).parent / "scenarios"
+DAY_S = 86_400.0
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(gt=0, lt=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch(cls, value: object) -> object:
-        # YAML's yes, no, on and off are booleans, and a boolean would pass for 1 or 0.
-        if isinstance(value, bool):
-            raise ValueError("expected no yes or no")
-        return value
+MOST_STEPS = 200_000
+"""Of an episode; a year in intervals of 300 s has 105 120."""
+MOST_BINS = 1_000_000
+"""Of an episode's generated load."""
 
 
-class Penalty(_Part):
-    """a + b x min(p95 / SLA - 1, 2) when p95 > SLA."""
-
-    base: NonNegative = 0.1
-    slope: NonNegative = 0.5
-
-
-class Weights(_Part):
-    """Weights of carbon: the range drawn from in training, log-uniformly, and those reported."""
-
-    low: Weight = 0.01
-    high: Weight = 0.3
-    evaluate: list[Weight] = Field(default=[0.02, 0.05, 0.10, 0.15], min_length=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Weights:
-        if self.low >= self.high:
-            raise ValueError("expected low < high")
-        return self
-
-
-class Load(_Part):
-    """How much load: its 99th percentile as a share of BASE's capacity; the bins it is given in, s."""
-
-    peak_share: Annotated[float, Field(gt=0, le=2)] = 0.8
-    bin_s: Positive = 300.0
-
-
-class Carbon(_Part):
-    """Which carbon intensity, and how it is forecast."""
-
-    kind: Literal["average life-cycle", "average direct"] = "average life-cycle"
-    forecast: Literal["persistence", "typical-day", "blurred"] = "blurred"
-
-
-class Embodied(_Part):
-    """Embodied carbon, counted beside operational carbon and never within it.
-
-    A card's figure comes from its GPU model, unless `kg_per_gpu` gives one with its `source`. It is spread
-    evenly over `lifetime_years`; 5 years is the useful life to which Amazon cut part of its servers in 2025
-    because AI hardware ages faster (Form 10-K for 2024; Alphabet's and Microsoft's say six years).
-    """
-
-    lifetime_years: Annotated[float, Field(gt=0, le=50)] = 5.0
-    kg_per_gpu: Positive | None = None
-    source: Annotated[str, Field(min_length=3)] | None = None
-
-    @model_validator(mode="after")
-    def _sourced(self) -> Embodied:
-        if (self.kg_per_gpu is None) != (self.source is None):
-            raise ValueError("expected `kg_per_gpu` and `source` together")
-        return self
-
-
-class Episode(_Part):
-    """Length of an episode in days of the signals."""
-
-    days: Positive = 2.0
-
-
-class Scenario(_Part):
+class Scenario(Part):
     """A scenario; every key with its default.
 
-    Times are seconds, `time_scale` says how many seconds of the signals pass in one second of the cluster:
-    above 1 a day is compressed, and only the signals are. `embodied: {}` has SCI counted, with defaults.
+    Times are seconds. `embodied: {}` has SCI counted, with defaults.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    title: str
-    profile: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+    """What commands and reports call it: lower-case letters, digits and hyphens."""
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    """One line for people."""
+    profile: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Profile (GPU model, application, measured times and energies): a shipped name (`clover-rl profile
+    list`), or the path of a YAML file relative to this file's folder."""
     gpus: Annotated[int, Field(ge=1, le=64)] = 4
-    interval_s: Positive = 300.0
+    """GPUs of the cluster, all of one model."""
+    interval_s: Annotated[float, Field(ge=0.001, le=604_800)] = 300.0
+    """Time between decisions, s."""
     time_scale: Positive = 1.0
+    """Seconds of the signals that pass in one second of the cluster; above 1 a day is compressed, and only
+    the signals are."""
     pue: Annotated[float, Field(ge=1, le=5)] = 1.2
+    """Power usage effectiveness: the data centre's energy over the GPUs'."""
     reference_g_per_kwh: Positive = 250.0
+    """Intensity that carbon is set against in the objective, gCO2/kWh."""
     sla_ms: Positive | None = None
-    timeout_s: Positive = 10.0
+    """Bound on the p95, ms; BASE's own p95 at 80 % of its capacity when left out."""
+    timeout_s: Annotated[float, Field(ge=0.001, le=86_400)] = 10.0
+    """A request that waits longer is given up, s."""
     penalty: Penalty = Penalty()
     weights: Weights = Weights()
     load: Load = Load()
     carbon: Carbon = Carbon()
     embodied: Embodied | None = None
     episode: Episode = Episode()
-    folder: Path | None = Field(default=None, exclude=True, repr=False)
+    folder: SkipJsonSchema[Path | None] = Field(default=None, exclude=True, repr=False)
+    """Where the file lies; set by `load_scenario`."""
+
+    @model_validator(mode="after")
+    def _episode_of_some_steps(self) -> Self:
+        step = self.interval_s * self.time_scale
+        steps = round(self.episode.days * DAY_S / step)
+        if not 1 <= steps <= MOST_STEPS:
+            raise ValueError(
+                f"an episode of {self.episode.days:g} days has {steps} steps of {step:g} s of the signals, "
+                f"and 1 to {MOST_STEPS} are possible: change `episode.days`, `interval_s` or `time_scale`"
+            )
+        bins = self.episode.days * DAY_S / self.load.bin_s
+        if bins > MOST_BINS:
+            raise ValueError(
+                f"an episode of {self.episode.days:g} days has {bins:.0f} bins of load, and at most "
+                f"{MOST_BINS} are possible: change `episode.days` or `load.bin_s`"
+            )
+        return self
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Without the loaded profile, which is read again where it is needed."""
+        """Without what was read from other files, which is read again where it is needed."""
         state = super().__getstate__()
-        kept = {key: value for key, value in state["__dict__"].items() if key != "loaded_profile"}
+        kept = {key: value for key, value in state["__dict__"].items() if key in type(self).model_fields}
         return {**state, "__dict__": kept}
 
     @cached_property
@@ -138,11 +108,48 @@ class Scenario(_Part):
         """The profile; raises InputError where it is wrong."""
         return load_profile(self.profile, near=self.folder)
 
+    @cached_property
+    def carbon_traces(self) -> tuple[TraceSignal, ...]:
+        """The user's own carbon files, read; raises InputError naming file and line where one is wrong."""
+        return tuple(self.read_carbon(self.path_of(name)) for name in self.carbon.files)
+
+    @cached_property
+    def load_traces(self) -> tuple[TraceSignal, ...]:
+        """The user's own load files, read; raises like `carbon_traces`."""
+        return tuple(read_load_csv(self.path_of(name)) for name in self.load.files)
+
+    @property
+    def traces_hash(self) -> str:
+        """Of what the user's own files hold; what is tuned on them is tuned anew when they change."""
+        content = hashlib.sha256()
+        for trace in (*self.carbon_traces, *self.load_traces):
+            content.update(trace.kind.encode() + trace.times_s.tobytes() + trace.values.tobytes())
+        return content.hexdigest()
+
+    def read_carbon(self, path: Path) -> TraceSignal:
+        """A carbon file as this scenario counts it; raises InputError where it is wrong."""
+        return read_carbon_csv(path, kind=self.carbon.kind, utc_offset_h=self.carbon.utc_offset_h)
+
+    def path_of(self, name: str) -> Path:
+        """Where a file that the scenario names lies."""
+        return (self.folder or Path()) / name
+
     def to_dict(self, *, absolute: bool = False) -> dict[str, Any]:
-        """As plain JSON values; with `absolute`, a profile file of the user's own by its full path."""
+        """As plain JSON values; with `absolute`, the user's own files by their full paths."""
         content = self.model_dump(mode="json")
-        if absolute and self.folder is not None and (self.folder / self.profile).is_file():
-            content["profile"] = str(self.folder / self.profile)
+        if absolute:
+            if self.folder is not None and self.path_of(self.profile).is_file():
+                content["profile"] = str(self.path_of(self.profile))
+            for part in ("carbon", "load"):
+                content[part]["files"] = [str(self.path_of(n).resolve()) for n in content[part]["files"]]
+        return content
+
+    def to_public_dict(self) -> dict[str, Any]:
+        """As plain JSON values for others to read: of files only the names."""
+        content = self.to_dict()
+        content["profile"] = Path(self.profile).name
+        for part in ("carbon", "load"):
+            content[part]["files"] = [Path(name).name for name in content[part]["files"]]
         return content
 
     @property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS
+from clover_rl.envs.own_signals import draw_own
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
 from clover_rl.signals import (
@@ -92,11 +94,12 @@ class SignalArrays:
 def draw_signals(
     scenario: Scenario, base_capacity: float, split: Split, days: float, rng: np.random.Generator
 ) -> EpisodeSignals:
-    """Generated signals of one episode.
+    """Signals of one episode.
 
     Training draws from five grids and far beyond them, and load shapes at random; testing draws from the two
-    grids that training never sees, as they are. Training also moves the load's peak to 0.7 to 1.15 of the
-    scenario's, so that a policy does not rely on it.
+    grids that training never sees, as they are, or from files that the scenario names. Of files with a
+    `train_share` training draws from that part, and testing from the rest. Training also moves the load's
+    peak to 0.7 to 1.15 of the scenario's, so that a policy does not rely on it.
 
     Args:
         scenario: kinds, scales and forecast.
@@ -106,32 +109,58 @@ def draw_signals(
         rng: draws everything.
 
     Raises:
-        InputError: no such split.
+        InputError: no such split, or a file that is wrong or too short.
     """
     if split not in ("train", "test"):
         raise InputError(f"unknown split `{split}`", fix="use train or test")
     train = split == "train"
-    total = days + LEAD_S / 86_400.0 + 2.0 / 24.0
-    carbon = generate_carbon(
-        rng,
-        days=total,
-        zones=TRAIN_ZONES if train else TEST_ZONES,
-        randomise=train,
-        kind=scenario.carbon.kind,
-    )
-    shape = generate_load(
-        rng,
-        days=total,
-        bin_s=scenario.load.bin_s,
-        randomise=True,
-        start_hour_of_week=carbon.hour_of_week(0.0),
-    )
+    step = scenario.interval_s * scenario.time_scale
+    length = days * 86_400.0 + step  # the last step may reach beyond the days
+    total = days + LEAD_S / 86_400.0 + max(2.0 / 24.0, step / 86_400.0)
+    start = load_start = LEAD_S
+    if scenario.carbon.own(split):
+        carbon, _, start = draw_own(
+            scenario.carbon_traces,
+            train=train,
+            train_share=scenario.carbon.train_share,
+            length_s=length,
+            lead_s=LEAD_S,
+            rng=rng,
+        )
+    else:
+        carbon = generate_carbon(
+            rng,
+            days=total,
+            zones=TRAIN_ZONES if train else TEST_ZONES,
+            randomise=train,
+            kind=scenario.carbon.kind,
+        )
+    if scenario.load.own(split):
+        epoch = carbon.epoch if scenario.carbon.own(split) else None
+        shape, scaled_by, load_start = draw_own(
+            scenario.load_traces,
+            train=train,
+            train_share=scenario.load.train_share,
+            length_s=length,
+            lead_s=LEAD_S,
+            rng=rng,
+            moment=None if epoch is None else epoch + timedelta(seconds=start),
+        )
+    else:
+        shape = scaled_by = generate_load(
+            rng,
+            days=total,
+            bin_s=scenario.load.bin_s,
+            randomise=True,
+            start_hour_of_week=carbon.hour_of_week(start - LEAD_S),
+        )
     peak = scenario.load.peak_share * base_capacity
     if train:
         peak *= float(rng.uniform(0.7, 1.15))
-    load, factor = scale_to_peak(shape, peak)
+    _, factor = scale_to_peak(scaled_by, peak)
+    load = shape.scaled(factor)
     carbon = carbon.with_forecaster(scenario.forecaster(rng))
-    return EpisodeSignals(carbon, load, LEAD_S, LEAD_S, factor)
+    return EpisodeSignals(carbon, load, start, load_start, factor)
 
 
 def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> SignalArrays:

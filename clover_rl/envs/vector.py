@@ -15,6 +15,7 @@ from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.scalar import spaces_of
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.envs.settings import EpisodeSettings
+from clover_rl.envs.summary import EpisodeSummary
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
 
@@ -69,6 +70,7 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         self.single_observation_space, self.single_action_space = spaces_of(self.core)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        self._summary = EpisodeSummary(num_envs, model.baseline.accuracy)
         self._generators: list[np.random.Generator] = []
         self._done = np.zeros(num_envs, bool)
 
@@ -130,6 +132,7 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
     def _reset_rows(self, rows: NDArray[np.intp]) -> None:
         for row in rows.tolist():
             self.core.reset_row(row, self._generators[row])
+        self._summary.reset(rows)
         self._done[rows] = False
 
     def step(  # type: ignore[override]  # flags are bool arrays, which the base class types as the rewards'
@@ -147,7 +150,9 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
             raise InputError("an ended episode was stepped", fix="reset it with options={'reset_mask': ...}")
         rows = np.flatnonzero(live)
+        before = self.core.action[rows]
         facts = self.core.step(chosen[rows], rows)
+        self._summary.add(facts, facts["action"] != before, rows)
         rewards = np.zeros(self.num_envs)
         truncated = np.zeros(self.num_envs, bool)
         rewards[rows], truncated[rows] = facts["reward"], facts["truncated"]
@@ -161,6 +166,11 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         for _, key in _TERMS:
             del info[f"_{key}"]
         info["_reward_terms"] = live
+        if facts["truncated"].any():
+            for name, values in self._summary.results(rows).items():
+                full = np.zeros(self.num_envs)
+                full[rows] = np.where(facts["truncated"], values, 0.0)
+                info[name], info[f"_{name}"] = full, truncated.copy()
         self._done[rows] = facts["truncated"]
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             self._reset_rows(np.flatnonzero(~live))

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from clover_rl.agents.budgeted import BudgetedController
 from clover_rl.agents.bundle import Bundle
-from clover_rl.agents.margins import oracle_for
+from clover_rl.agents.clairvoyant import clairvoyant_for
+from clover_rl.agents.margins import MAKERS, oracle_for
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import LIVE_CONTROLLERS, make_controller
 from clover_rl.agents.runs import run_controller, summarise
@@ -21,7 +23,12 @@ from clover_rl.errors import InputError
 from clover_rl.simulation.cluster import SimulatedCluster
 from clover_rl.simulation.model import ClusterModel
 
-NAMES = (*LIVE_CONTROLLERS, "static", "oracle", "policy", "guarded policy", "guarded annealing")
+NAMES = (
+    *LIVE_CONTROLLERS,
+    *("static", "oracle", "clairvoyant", "policy", "budgeted policy", "budgeted search"),
+    *("guarded policy", "guarded annealing"),
+)
+TRY_LIVE = ("blover", "annealing", "annealing-load", "guarded annealing")
 
 Make = Callable[[str], Controller]
 
@@ -38,12 +45,19 @@ def make(small_scenario: Scenario, small_model: ClusterModel, bundle: Bundle, wi
         if name.startswith("guarded "):
             inner = build(name.removeprefix("guarded "))
             return Guarded(inner, small_model, timeout_s=small_scenario.timeout_s)
+        if name.startswith("budgeted "):
+            inner = build(name.removeprefix("budgeted "))
+            return BudgetedController(inner, small_model.profile.application, 0.01, low=0.02, high=0.2)
+        if name == "clairvoyant":
+            return clairvoyant_for(small_scenario, small_model, window.signals, 40)
         if name == "static":
             return StaticController(small_model.catalogue[3])
         if name == "oracle":
             return oracle_for(small_scenario, small_model, window.signals, 0.1)
         if name == "policy":
             return PolicyController(bundle, small_model)
+        if name in MAKERS and name != "search":  # tuning a margin takes seconds, and is tested by one
+            return MAKERS[name](small_scenario, small_model, window.signals, 0.1)
         return make_controller(name, small_scenario, small_model)
 
     return build
@@ -95,7 +109,7 @@ def test_every_decision_is_valid_has_a_reason_and_only_annealing_tries_live(
             decision.configuration.check(small_model.profile)
             assert len(decision.configuration.gpus) == small_model.gpus
             assert decision.reason
-    assert (controller.live_trials > 0) == ("annealing" in name)
+    assert (controller.live_trials > 0) == (name in TRY_LIVE)
     result = summarise(records, small_model, controller.live_trials)
     assert result.requests > 0
     assert result.carbon_g_per_request > 0

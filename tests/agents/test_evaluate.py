@@ -10,7 +10,7 @@ import pytest
 
 from clover_rl.agents.best_static import CANDIDATES, StaticRuns
 from clover_rl.agents.bundle import Bundle
-from clover_rl.agents.evaluate import CONTROLLERS, Evaluation, evaluate
+from clover_rl.agents.evaluate import DEFAULT, Evaluation, evaluate
 from clover_rl.agents.headroom import headroom_rows
 from clover_rl.agents.margins import MARGINS, tuned_margin
 from clover_rl.agents.runs import summarise
@@ -38,7 +38,7 @@ def test_there_is_a_row_for_each_window_and_weight_with_the_keys_that_others_bui
     for row in evaluation.rows:
         content = row.to_dict()
         assert {"carbon", "load", "w", "sla_ms", "gap", "controllers"} <= set(content)
-        assert set(content["controllers"]) == {*CONTROLLERS, "policy"}
+        assert set(content["controllers"]) == {*DEFAULT, "policy"}
         for result in content["controllers"].values():
             assert set(result) >= KEYS
 

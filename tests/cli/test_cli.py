@@ -160,10 +160,122 @@ def test_sci_is_a_figure_of_its_own_where_the_scenario_counts_embodied_carbon(
     assert "SCI adds embodied carbon to gCO2/request (average life-cycle): 164 kgCO2e a GPU" in out
 
 
+def test_a_scenario_is_changed_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = ["--set", "gpus=1", "--set", "load.peak_share=0.5", "--set", "weights.evaluate=[0.07]"]
+    status, out, _ = run_here(monkeypatch, capsys, "scenario", "show", SMALL, *changed, "--json")
+    assert status == 0
+    shown = json.loads(out)
+    assert (shown["gpus"], shown["load"]["peak_share"], shown["weights"]["evaluate"]) == (1, 0.5, [0.07])
+    status, out, _ = run_here(monkeypatch, capsys, "scenario", "check", SMALL, "--set", "gpus=3", "--json")
+    assert (status, json.loads(out)["gpus"]) == (0, 3)
+    plan = ("scenario", "plan", SMALL, "base", "co2opt", "--set", "gpus=1", "--json")
+    status, out, _ = run_here(monkeypatch, capsys, *plan)
+    assert status == 0
+    assert {step["gpu"] for step in json.loads(out)["plan"]["steps"]} == {0}
+
+
+def test_headroom_and_evaluation_take_the_same_files_and_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carbon, load = write_traces(tmp_path)
+    common = (SMALL, "--carbon", carbon, "--load", load, "--days", "0.1", "--start", "21600", "--json")
+    common += ("--set", "weights.evaluate=[0.1]")
+    status, out, _ = run_here(monkeypatch, capsys, "scenario", "headroom", *common)
+    assert status == 0
+    report = json.loads(out)
+    (row,) = report["rows"]
+    assert (report["windows"], row["w"]) == (1, 0.1)
+    status, out, _ = run_here(monkeypatch, capsys, "evaluate", *common, "--against", "base,search")
+    assert status == 0
+    (window,) = json.loads(out)["windows"]
+    assert window["w"] == 0.1
+    for name in ("base", "static", "search", "oracle"):
+        assert window["controllers"][name]["objective"] == pytest.approx(row[name], abs=1e-12)
+
+
+def test_training_on_files_leaves_their_last_quarter_to_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carbon, load = write_traces(tmp_path, hours=96)
+    recipe = tmp_path / "quick.yaml"
+    recipe.write_text(
+        "name: quick\nabout: seconds\nseconds: 1\nenvs: 4\nhidden: [8]\nmemory: 1024\n"
+        "validation_episodes: 1\nvalidation_days: 0.1\n"
+    )
+    run = tmp_path / "run"
+    status, _, err = run_here(
+        monkeypatch,
+        capsys,
+        *("train", SMALL, "--recipe", str(recipe), "--out", str(run), "--carbon", carbon, "--load", load),
+        *("--set", "episode.days=0.2", "--set", "weights.evaluate=[0.1]", "--json"),
+    )
+    assert status == 0, err
+    status, out, _ = run_here(monkeypatch, capsys, "scenario", "show", str(run / "scenario.yaml"), "--json")
+    shown = json.loads(out)
+    assert (shown["carbon"]["files"], shown["carbon"]["train_share"]) == ([carbon], 0.75)
+    assert (shown["load"]["files"], shown["load"]["train_share"]) == ([load], 0.75)
+    status, out, _ = run_here(
+        monkeypatch,
+        capsys,
+        *("evaluate", str(run / "scenario.yaml"), "--against", "base", "--days", "0.1", "--windows", "2"),
+        "--json",
+    )
+    assert status == 0
+    assert [(row["carbon"], row["load"]) for row in json.loads(out)["windows"]] == [("days", "load")] * 2
+
+
+def test_a_check_reads_the_files_of_a_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_traces(tmp_path)
+    own = tmp_path / "own.yaml"
+    text = "name: own\ntitle: My own\nprofile: h100-albert\nepisode: {days: 0.5}\n"
+    own.write_text(text + "carbon: {files: [days.csv]}\nload: {files: [load.csv]}\n")
+    status, out, _ = run_here(monkeypatch, capsys, "scenario", "check", str(own), "--json")
+    assert status == 0
+    assert json.loads(out)["files"] == {
+        "carbon": [{"name": "days", "hours": 24.0}],
+        "load": [{"name": "load", "hours": 24.0}],
+    }
+    status, out, _ = run_here(monkeypatch, capsys, "scenario", "check", str(own))
+    assert "  carbon days: 24 h\n  load load: 24 h" in out
+    for change, said in (
+        ("carbon.train_share=0.6", "the part for testing covers 9 h, less than an episode"),
+        ("load.train_share=0.4", "the part for training covers 9.66667 h, less than an episode"),
+        ("episode.days=3", "the file covers 24 h, less than an episode"),
+        ("carbon.files=[load.csv]", r"load\.csv:1: the column gco2_per_kwh is missing"),
+    ):
+        require_one_sentence(
+            *run_here(monkeypatch, capsys, "scenario", "check", str(own), "--set", change), said
+        )
+
+
+def test_the_schema_is_printed_or_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, printed, _ = run_here(monkeypatch, capsys, "scenario", "schema")
+    assert status == 0
+    assert json.loads(printed)["properties"]["gpus"]["maximum"] == 64
+    path = tmp_path / "scenario.schema.json"
+    status, out, _ = run_here(monkeypatch, capsys, "scenario", "schema", "-o", str(path))
+    assert status == 0
+    assert path.read_text() == printed
+    assert f"# yaml-language-server: $schema={path}" in out
+    require_one_sentence(
+        *run_here(monkeypatch, capsys, "scenario", "schema", "-o", str(tmp_path)), "cannot be written"
+    )
+
+
 CARBON = "offset_s,gco2_per_kwh\n0,200\n3600,210\n7200,nan\n"
 SERVE = [
-    (("serve", "h100-efficientnet", "--state", "{tmp}/state"), "nothing to serve|only `emulated` exists"),
+    (
+        ("serve", "h100-efficientnet", "--state", "{tmp}/state"),
+        "slices made with mps, and the partition backend is emulated",
+    ),
     (("serve", "demo", "--w", "2"), "--w is 2"),
+    (("serve", "demo", "--set", "gpus=0"), "--set gpus=0: key `gpus`"),
     (("serve", "demo", "--carbon", "{tmp}/carbon.csv"), r"carbon\.csv:4"),
 ]
 MISTAKES = [
@@ -172,7 +284,20 @@ MISTAKES = [
     (("scenario", "check", "{tmp}/bad.yaml"), "unknown key `gpu`"),
     (("scenario", "check", "{tmp}/broken.yaml"), r"broken\.yaml:3: is not valid YAML"),
     (("scenario", "check", "{tmp}/other.yaml"), "profile"),
+    (
+        ("scenario", "check", "{tmp}/twice.yaml"),
+        r"twice\.yaml:4: .*key `title` is given twice, first in line 2",
+    ),
     (("scenario", "headroom", SMALL, "--days", "inf"), "a window of inf days"),
+    (("scenario", "headroom", SMALL, "--carbon", "{tmp}/days.csv"), "go together"),
+    (("scenario", "show", SMALL, "--set", "gpus"), "--set gpus: no value is given"),
+    (("scenario", "show", SMALL, "--set", "gpu=1"), "did you mean `gpus`"),
+    (("scenario", "plan", SMALL, "base", "base", "--set", "pue=0"), "--set pue=0: key `pue`: "),
+    (("scenario", "headroom", SMALL, "--set", "load.bin_s=x"), "--set load.bin_s=x: key `load.bin_s`: "),
+    (("evaluate", SMALL, "--set", "carbon.kind=marginal"), "key `carbon.kind`: Input should be"),
+    (("train", SMALL, "--set", "gpus=no"), "expected no yes or no"),
+    (("train", SMALL, "--carbon", "{tmp}/carbon.csv"), r"carbon\.csv:4"),
+    (("train", SMALL, "--load", "{tmp}/no.csv"), r"no\.csv: the file cannot be read"),
     (("train", "demo", "--recipe", "magic"), "unknown recipe `magic`"),
     (("train", "nosuch"), "unknown scenario `nosuch`"),
     (("train", SMALL, "--out", "{tmp}/bad.yaml", "--seconds", "1"), r"bad\.yaml: cannot be made"),
@@ -201,6 +326,7 @@ MISTAKES = [
 def with_files(folder: Path, arguments: tuple[str, ...]) -> list[str]:
     write_traces(folder)
     (folder / "bad.yaml").write_text("name: x\ntitle: y\nprofile: demo\ngpu: 4\n")
+    (folder / "twice.yaml").write_text("name: x\ntitle: y\nprofile: demo\ntitle: z\n")
     (folder / "broken.yaml").write_text("name: x\ntitle: [y\nprofile: z\n")
     (folder / "other.yaml").write_text("name: x\ntitle: y\nprofile: nosuch\n")
     (folder / "carbon.csv").write_text(CARBON)

@@ -17,7 +17,7 @@ from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.envs.scenario import load_scenario, scenario_names
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden"
-FAST = ("demo", "h100-efficientnet", "a100-yolov5")
+FAST = ("a100-yolov5",)
 """Played in the fast suite; a table takes some seconds for each."""
 GPUS, STEPS, SEED = 1, 12, 20
 """One GPU, so that a table is built in seconds; every law but rolling is in it."""

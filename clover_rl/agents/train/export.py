@@ -136,7 +136,7 @@ def export_model(
     parity = record_parity(model, scenario, cluster, seed)
     manifest = {
         "name": name or path.stem,
-        "scenario": scenario.to_dict() | {"profile": Path(scenario.profile).name},
+        "scenario": scenario.to_public_dict(),
         "application": cluster.profile.application.name,
         "gpu": cluster.profile.gpu.name,
         "gpus": cluster.gpus,

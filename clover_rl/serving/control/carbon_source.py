@@ -9,7 +9,7 @@ import numpy as np
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.signals import LEAD_S
 from clover_rl.errors import InputError
-from clover_rl.signals import TEST_ZONES, TraceSignal, generate_carbon, read_carbon_csv
+from clover_rl.signals import TEST_ZONES, TraceSignal, generate_carbon
 
 __all__ = ["carbon_trace"]
 
@@ -23,7 +23,8 @@ def carbon_trace(
 
     Args:
         scenario: kind and forecast.
-        path: a carbon CSV; None generates GENERATED_DAYS of a grid that training never draws.
+        path: a carbon CSV; None takes the scenario's first, or generates GENERATED_DAYS of a grid that
+            training never draws.
         start_s: seconds into the file, or after the generated trace's first day.
         seed: of the generated trace and of the forecaster.
 
@@ -31,11 +32,13 @@ def carbon_trace(
         InputError: a wrong file, or a start beyond its end.
     """
     rng = np.random.default_rng([seed, 11])
+    if path is None and scenario.carbon.files:
+        path = scenario.path_of(scenario.carbon.files[0])
     if path is None:
         trace = generate_carbon(rng, days=GENERATED_DAYS, zones=TEST_ZONES, kind=scenario.carbon.kind)
         begin = LEAD_S + start_s
     else:
-        trace = read_carbon_csv(path, kind=scenario.carbon.kind)
+        trace = scenario.read_carbon(path)
         begin = trace.start_s + start_s
     if begin >= trace.end_s:
         raise InputError(

