@@ -88,6 +88,11 @@ class Instance:
         """Whether its process can be spoken to."""
         return self._channel is not None and not self._channel.closed
 
+    @property
+    def exited(self) -> bool:
+        """Whether its process has ended, also before its channel says so."""
+        return self._process is not None and self._process.poll() is not None
+
     async def start(self, timeout_s: float = 60.0) -> Ready:
         """Start the process and wait until its model is loaded and warm.
 

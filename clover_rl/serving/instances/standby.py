@@ -39,11 +39,11 @@ class Standby:
     def take(self, spec: InstanceSpec) -> Instance | None:
         """A process that can become that, longest waiting first; None when there is none."""
         waiting = self._waiting.get(_key(spec), [])
-        while waiting:
-            found = waiting.pop(0)
-            if found.alive:
+        for found in waiting:
+            if found.alive and not found.exited:
+                waiting.remove(found)
                 return found
-        return None
+        return None  # the dead stay until the pool is told of them and cleans up
 
     def discard(self, instance: Instance) -> bool:
         """Forget one that died; whether it was here."""

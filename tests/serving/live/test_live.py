@@ -1,0 +1,97 @@
+"""Days compared live: the day repeats itself, processes wait for what is predicted, a day is served."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clover_rl.envs.scenario import Scenario, load_scenario
+from clover_rl.envs.signals import draw_signals
+from clover_rl.errors import InputError
+from clover_rl.serving.live.outcome import order_of
+from clover_rl.serving.live.plan import Contest, needed_processes, predict, repeated
+from tests.serving.server_process import run_cli
+
+SHORT = """
+name: short-live
+title: one emulated card, a day in twelve steps of half a second
+profile: emulated-digits
+gpus: 1
+interval_s: 0.5
+time_scale: 14400.0
+timeout_s: 5.0
+load: {bin_s: 7200.0}
+"""
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("live") / "short-live.yaml"
+    path.write_text(SHORT)
+    return path
+
+
+def contest_of(scenario: Scenario, *names: str) -> Contest:
+    model = scenario.model()
+    signals = draw_signals(scenario, model.baseline.capacity, "test", 1.0, np.random.default_rng(3))
+    return Contest.of(scenario, model, signals, names=names, bundle=None, w=0.1, seed=3)
+
+
+def test_every_day_of_repeated_signals_is_the_first(short: Path) -> None:
+    scenario = load_scenario(short)
+    model = scenario.model()
+    signals = draw_signals(scenario, model.baseline.capacity, "test", 1.0, np.random.default_rng(3))
+    again = repeated(signals, 3)
+    hours = 3600.0 * np.arange(24)
+    first = signals.carbon.values_at(signals.start + hours)
+    for day in range(3):
+        assert again.carbon.values_at(again.start + 86_400.0 * day + hours) == pytest.approx(first)
+        loads = [again.load.at(again.load_start + 86_400.0 * day + hour) for hour in hours]
+        assert loads == pytest.approx([signals.load.at(signals.load_start + hour) for hour in hours])
+
+
+def test_processes_wait_for_what_the_predictions_deploy_and_for_base(short: Path) -> None:
+    contest = contest_of(load_scenario(short), "base", "static")
+    days = predict(contest, 2)
+    assert [len(each) for each in days.values()] == [2, 2]
+    needed = needed_processes(contest.model, days, 40)
+    last = days["static"][0][-1].interval.configuration
+    wanted = Counter((item.placement.slice, item.variant) for item in last.instances)
+    assert wanted <= needed
+    assert needed["7g", "large"] == 1
+    assert sum(needed_processes(contest.model, days, 1).values()) == 1
+
+
+def test_a_policy_without_its_bundle_is_refused(short: Path) -> None:
+    with pytest.raises(InputError, match="--policy"):
+        contest_of(load_scenario(short), "policy")
+
+
+def test_controllers_are_ordered_by_objective() -> None:
+    days = {name: {"measured": {"objective": value}} for name, value in (("a", -1.0), ("b", 0.5))}
+    assert order_of(days, "measured") == ["b", "a"]
+
+
+@pytest.mark.slow
+def test_two_short_days_are_served_and_a_finished_comparison_is_not_run_again(
+    short: Path, tmp_path: Path
+) -> None:
+    arguments = ["live-compare", str(short), "--partition=emulated", "--devices="]
+    arguments += ["--controllers=base,static", f"--out={tmp_path}", "--json"]
+    first = run_cli(*arguments)
+    assert first.returncode == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert list(document["days"]) == ["base", "static"]
+    for day in document["days"].values():
+        assert len(day["measured"]["steps"]) == 12
+        assert day["client"]["sent"] > 0
+        assert day["client"]["lost"] == 0
+    again = run_cli(*arguments)
+    assert json.loads(again.stdout)["days"] == document["days"]
+    other = run_cli(*arguments, "--w=0.2")
+    assert other.returncode != 0
+    assert "another comparison" in other.stderr
