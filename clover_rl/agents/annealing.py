@@ -24,6 +24,9 @@ __all__ = ["AnnealingController"]
 ATTEMPT_LIMIT = 5
 """Times a transition or a trial may begin again before its configuration is given up."""
 _TICK_S = 1e-6
+_LATE_S = 0.05
+"""On a real clock a decision comes some milliseconds after the part before it ended; a part that was missed
+leaves a longer gap."""
 _SLACK_S = 1e-3
 """Waited beyond a plan's duration, so that rounding never asks a moment too early."""
 
@@ -332,14 +335,14 @@ class AnnealingController:
             return None
         if state.partial is not None:
             self._parts.append(state.partial)
-            return state.partial if abs(state.partial.start - self._decided_at) <= _TICK_S else None
+            return state.partial if abs(state.partial.start - self._decided_at) <= _LATE_S else None
         parts, self._parts = self._parts, []
         last = state.last
-        if last is None or abs(last.end - state.time_s) > _TICK_S:
+        if last is None or abs(last.end - state.time_s) > _LATE_S:
             return None
         edges = [last.start, *(part.end for part in parts)]
-        whole = all(abs(part.start - edge) <= _TICK_S for part, edge in zip(parts, edges, strict=False))
-        if not whole or abs(edges[-1] - self._decided_at) > _TICK_S:
+        whole = all(abs(part.start - edge) <= _LATE_S for part, edge in zip(parts, edges, strict=False))
+        if not whole or abs(edges[-1] - self._decided_at) > _LATE_S:
             return None
         return _rest(last, parts) if parts else last
 

@@ -565,3 +565,34 @@ def test_the_plan_the_loop_applies_is_the_one_the_trial_waits_for() -> None:
     assert len(waits) >= 5
     for plan, wait in zip(plans, waits, strict=False):
         assert wait == pytest.approx(plan.duration_s + 1e-3, abs=1e-5)
+
+
+@dataclass
+class Late:
+    """A controller that is asked some milliseconds after the moment, as on a real clock."""
+
+    inner: AnnealingController
+    by_s: float
+    name: str = "late"
+    knows: str = "the same"
+
+    @property
+    def live_trials(self) -> int:
+        return self.inner.live_trials
+
+    def reset(self, seed: int) -> None:
+        self.inner.reset(seed)
+
+    def decide(self, state: ControlState) -> Decision:
+        return self.inner.decide(replace(state, time_s=state.time_s + self.by_s))
+
+
+@pytest.mark.parametrize("by_s", [0.0, 0.002, 0.02])
+def test_decisions_that_come_a_little_late_interrupt_no_measurement(by_s: float) -> None:
+    controller = AnnealingController(PROFILE, GPUS)
+    result = run(Late(controller, by_s)).go(2 * HOUR)
+    assert controller.optimisations == 1
+    measured = [d.reason for _, d in result.decisions if "measurement" in d.reason]
+    assert 5 <= controller.live_trials <= 10
+    assert len(measured) <= 2 * controller.live_trials + 2  # none begun anew, some over an interval's end
+    assert len(controller.remembered) >= controller.live_trials
