@@ -99,6 +99,7 @@ class EnvironmentCore:
         self._usable = np.full((n, t + 1 if settings.outages else 1), model.gpus, np.int64)
         self._lost = np.zeros((n, t + 1 if settings.outages else 1), bool)
         self._outside = np.empty((n, t + 1, _CARBON + 4), np.float32)
+        self.drawn_from: list[dict[str, Any]] = [{} for _ in range(n)]
         self._rate_encoded = np.empty((n, RATE_LAGS + t), np.float32)
 
     def reset_row(self, row: int, rng: np.random.Generator) -> None:
@@ -107,6 +108,7 @@ class EnvironmentCore:
         The episode starts with BASE serving a load in its steady state.
         """
         model, scenario, settings = self.model, self.scenario, self.settings
+        self.drawn_from[row] = dict(rng.bit_generator.state)
         signals = draw_signals(scenario, model.baseline.capacity, settings.split, self.days, rng)
         arrays = sample_signals(signals, scenario, self.steps)
         low, high = scenario.weights.low, scenario.weights.high
@@ -199,6 +201,12 @@ class EnvironmentCore:
             out,
         )
         return out
+
+    def usable_gpus(self) -> NDArray[np.int64]:
+        """GPUs that are there in the present interval of every row, shape (n,)."""
+        if not self.settings.outages:
+            return np.full(self.n, self.model.gpus, np.int64)
+        return self._usable[np.arange(self.n), self.t]
 
     def masks(self) -> NDArray[np.bool_]:
         """Allowed actions, one flat row per episode: (n, actions), or (n, sum of nvec) when factored."""
@@ -408,25 +416,29 @@ class EnvironmentCore:
         """Of the answers; BASE's own where there were none."""
         return np.where(fluid.answered > 0.0, fluid.accuracy, self.objective.base.accuracy)
 
-    def all_rewards(self, margin: Floats | None = None) -> Floats:
+    def all_rewards(self, margin: Floats | None = None, *, true_world: bool = False) -> Floats:
         """Reward of every action in the present interval of every row, from the table, shape (n, actions).
 
         Hindsight: it uses the interval's own load and intensity. For training targets and references, never
-        for an observation. The model's world, not a perturbed one, and nothing masked.
+        for an observation. Nothing is masked.
 
         Args:
             margin: read the p95 at loads higher by this share; several margins, shape (k,) or (n, k), are
                 averaged.
+            true_world: with the episode's own perturbation, and without GPUs just lost, as `step` plays it;
+                else the model's world, which is all that a reference can know.
         """
         rows = np.arange(self.n)
         load = self.rate[rows, self.t + RATE_LAGS][:, None]
         choices = np.arange(len(self.model.catalogue))[None, :]
-        facts = self._fluid_at(choices, load)
+        facts = self._fluid_at(choices, load, true_world)
         margins = np.atleast_2d(np.zeros(1) if margin is None else margin)
         total = np.zeros(1)
         for column in range(margins.shape[1]):
             careful = margins[:, column][:, None]
-            p95 = self._fluid_at(choices, load * (1.0 + careful)).p95_ms if careful.any() else facts.p95_ms
+            p95 = facts.p95_ms
+            if careful.any():
+                p95 = self._fluid_at(choices, load * (1.0 + careful), true_world).p95_ms
             terms = self.objective.terms(
                 energy_j=facts.energy_j,
                 intensity=self.mean_intensity[rows, self.t][:, None],
@@ -440,7 +452,9 @@ class EnvironmentCore:
             total = total + terms.total / margins.shape[1]
         return total
 
-    def _fluid_at(self, choices: NDArray[np.intp], load: Floats) -> FluidStep:
+    def _fluid_at(self, choices: NDArray[np.intp], load: Floats, true_world: bool) -> FluidStep:
+        differs = true_world and self.settings.perturbation > 0.0
+        lost = true_world and self.settings.outages
         return fluid_step(
             self.model.rows,
             self.action[:, None],
@@ -449,6 +463,8 @@ class EnvironmentCore:
             self.queued[:, None],
             self.scenario.interval_s,
             self.scenario.timeout_s,
+            factors=self.factors[:, None, :] if differs else None,
+            kept=self._kept(np.arange(self.n))[:, None] if lost else None,
         )
 
 
