@@ -125,3 +125,40 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(
         "training: 80 %, 0:20 left, exact, headroom 0.40",
         "training: 90 %, 0:10 left, exact, headroom 0.40",
     ]
+
+
+def test_tuning_prints_a_table_or_a_document_and_writes_the_best_recipe(
+    small_model: object,
+    tmp_path: Path,
+    recipe: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("algorithm: pretrained\nfields: {learning_rate: {low: 0.001, high: 0.01, log: true}}\n")
+    out = tmp_path / "study"
+    command = ("tune", SMALL, "--recipe", recipe, "--space", str(space), "--out", str(out), "--trials", "2")
+    status, shown, err = run_here(monkeypatch, capsys, *command, "--steps", "160", "--json")
+    assert status == 0, err
+    found = json.loads(shown)
+    assert found["best_recipe"] == str(out / "best.yaml")
+    objectives = [each["objective"] for each in found["trials"]]
+    assert objectives == sorted(objectives, reverse=True)
+    assert found["trials"][0]["trial"] == found["best_trial"]
+    status, shown, err = run_here(monkeypatch, capsys, *command, "--steps", "160")  # all trials have ended
+    assert status == 0, err
+    assert "learning_rate" in shown
+    assert f"clover-rl train {SMALL} --recipe {out / 'best.yaml'}" in shown
+    best = ("train", SMALL, "--recipe", str(out / "best.yaml"), "--out", str(tmp_path / "run"), "--json")
+    status, shown, err = run_here(monkeypatch, capsys, *best)
+    assert status == 0, err
+    assert json.loads(shown)["best"]["objective"] == objectives[0]  # a budget in steps: to the bit
+    for extra, said in (
+        (("--seed", "1"), "another scenario, recipe, space or seed"),
+        (("--space", str(tmp_path / "no.yaml")), "does not exist"),
+        (("--recipe", "dqn"), "searches pretrained, the recipe `dqn` is dqn"),
+    ):
+        status, shown, err = run_here(monkeypatch, capsys, *command, "--steps", "160", *extra)
+        assert (status, shown) == (2, "")
+        assert said in err
+        assert len(err.strip().splitlines()) <= 2

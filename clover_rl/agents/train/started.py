@@ -13,7 +13,7 @@ from clover_rl.agents.train.recipe import Recipe, load_recipe
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.errors import InputError
 
-__all__ = ["Started", "read_started", "write_started"]
+__all__ = ["Started", "read_started", "scenario_identity", "write_started"]
 
 SCENARIO, RECIPE, BEGUN = "scenario.yaml", "recipe.yaml", "started.json"
 
@@ -42,7 +42,7 @@ class Started:
             InputError: naming what differs.
         """
         differs = []
-        if _identity(scenario) != _identity(self.scenario):
+        if scenario_identity(scenario) != scenario_identity(self.scenario):
             differs.append(f"scenario `{self.scenario.name}` with other settings or signals")
         if recipe is not None and recipe != self.recipe:
             differs.append(f"recipe `{self.recipe.name}` with other values")
@@ -56,7 +56,7 @@ class Started:
             )
 
 
-def _identity(scenario: Scenario) -> tuple[Any, ...]:
+def scenario_identity(scenario: Scenario) -> tuple[Any, ...]:
     """A profile and traces may lie elsewhere, as long as they are the same."""
     content = scenario.to_dict()
     carbon = content.get("carbon", {}) | {"files": []}
