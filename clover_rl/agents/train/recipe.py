@@ -39,7 +39,7 @@ class CommonRecipe(BaseModel):
     Attributes:
         name: of the recipe.
         about: one sentence for people.
-        seconds: time budget, s, validations included.
+        seconds: budget of time, s, validations included.
         steps: intervals of all episodes together; where given, they are the budget in place of the seconds,
             and two runs with one seed give the same weights.
         envs: episodes side by side.
@@ -48,10 +48,12 @@ class CommonRecipe(BaseModel):
         sla: multiples of the scenario's SLA between which each episode draws its own.
         perturbation: service, energy and interference of each episode are off by factors drawn between
             1 / (1 + p) and 1 + p.
-        maintenance_per_week, losses_per_week: announced and sudden outages of one GPU per week.
-        outage_hours: their mean length, h.
+        maintenance_per_week: announced outages of one GPU, expected per week of the cluster's time.
+        losses_per_week: sudden ones.
+        outage_hours: mean length of an outage, h.
         validate_every_s: seconds between validations; with `steps`, the same share of the budget.
-        validation_episodes, validation_days: fixed episodes of the training split, at event level.
+        validation_episodes: fixed episodes of the training split, played at event level.
+        validation_days: length of each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
