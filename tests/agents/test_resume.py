@@ -106,6 +106,16 @@ def test_an_interrupted_run_is_not_overwritten(interrupted: Path, small_scenario
         train(small_scenario, quick(), interrupted)
 
 
+def test_an_interrupted_run_is_replaced_where_that_is_asked_for(
+    small_scenario: Scenario, tmp_path: Path
+) -> None:
+    recipe = quick(steps=160, validation_episodes=1)
+    with pytest.raises(TrainingInterrupted):
+        train(small_scenario, recipe, tmp_path, seed=1, stop=after(1))
+    train(small_scenario, recipe, tmp_path, seed=2, overwrite=True)
+    assert json.loads((tmp_path / "training.json").read_text())["seed"] == 2
+
+
 def test_what_cannot_be_resumed_is_one_sentence(
     run: Path, interrupted: Path, small_scenario: Scenario, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def train(
     command: str = "",
     model_progress: Callable[[int, int], None] | None = None,
     validator: Validator | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Train a policy and write a run folder: model.zip, scenario.yaml, recipe.yaml, training.json, events.
 
@@ -62,6 +63,7 @@ def train(
         command: recorded.
         model_progress: told about the table, when it must be built.
         validator: the scenario's, where several runs share one; made for the recipe when left out.
+        overwrite: replace an interrupted run too.
 
     Returns:
         Path of model.zip.
@@ -70,7 +72,7 @@ def train(
         InputError: the run folder cannot be made, or holds an interrupted run.
         TrainingInterrupted: `stop` said so; everything is saved.
     """
-    if (out / STATE).exists():
+    if (out / STATE).exists() and not overwrite:
         raise InputError(
             "holds a run that was interrupted",
             where=str(out),
@@ -83,7 +85,7 @@ def train(
         raise InputError(
             f"cannot be made ({error.strerror})", where=str(out), fix="name another run folder"
         ) from None
-    for name in (MODEL, RECORD, BEST, LAST):
+    for name in (MODEL, RECORD, BEST, LAST, STATE):
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / EVENTS, ignore_errors=True)  # of a run that had ended: curves would mix
     write_started(out, Started(scenario, recipe, seed, command))
