@@ -44,8 +44,8 @@ class ActionScorer:
     def scores(self, state: ControlState, rate: float, intensity: float) -> NDArray[np.float64]:
         """Objective of each action under an assumed load and intensity, shape (actions,); masked: -inf.
 
-        Where no action holds the SLA in the interval, a second one that goes on alike is added. The penalty is
-        bounded, so on the interval alone all are equally late then, and the cheapest, which serves least,
+        Where no action holds the SLA in the interval, a second one that goes on alike is added. The penalty
+        is bounded, so on the interval alone all are equally late then, and the cheapest, which serves least,
         would be chosen again and again while the queue lasts; what follows tells which of them repairs it.
         """
         choices = np.arange(len(self.model.catalogue))

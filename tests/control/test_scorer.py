@@ -16,7 +16,9 @@ from clover_rl.simulation.model import ClusterModel
 TIMEOUT_S = 10.0
 
 
-def state_with(scenario: Scenario, model: ClusterModel, source: int, rate: float, queued: int) -> ControlState:
+def state_with(
+    scenario: Scenario, model: ClusterModel, source: int, rate: float, queued: int
+) -> ControlState:
     last = Interval(
         start=0.0,
         duration_s=300.0,
