@@ -1,13 +1,13 @@
 """The environment on one core: steps per second, scalar, vector and with every request simulated.
 
 All on the shipped four-GPU scenario, with a random action at each step, so that nearly every step is also a
-transition. The references are Gymnasium's CartPole, scalar and its own vector twin, in the same run. Seconds are the
-process's own, which are those of the clock where nothing else wants the core.
+transition. The references are Gymnasium's CartPole, scalar and its own vector twin, in the same run. Seconds
+are the process's own, which are those of the clock where nothing else wants the core.
+
 `env_vector_1024_resets` is whole rounds of the scenario's episodes, 576 steps each, and the draw of 1 024 new
-ones at the end of each.
-`env_steady`: steps/s over the last tenth of a million steps, resets included, against the first tenth; and
-`env_memory`: how much resident memory grew over them, MB. `env_share_of_ppo`: the environment's share of the
-wall time of MaskablePPO with 128 environments.
+ones at the end of each. `env_steady`: steps/s over the last tenth of a million steps, resets included,
+against the first tenth; and `env_memory`: how much resident memory grew over them, MB. `env_share_of_ppo`:
+the environment's share of the wall time of MaskablePPO with 128 environments.
 """
 
 from __future__ import annotations
