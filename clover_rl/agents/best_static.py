@@ -52,9 +52,7 @@ class StaticRuns:
         arrays = sample_signals(self.signals, scenario, self.steps)
         rate = arrays.rate[RATE_LAGS:][:, None]
         choices = np.arange(len(model.catalogue))[None, :]
-        facts = fluid_step(
-            model.rows, None, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s
-        )
+        facts = fluid_step(model.rows, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
         total = (
             scenario.objective(model, w)
             .terms(

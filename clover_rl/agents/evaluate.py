@@ -154,11 +154,12 @@ def _row(
     if "co2opt" in against:
         results["co2opt"] = summarise(statics.run(model.co2opt, w), model, account=account)
     results["static"] = best
-    wanted: dict[str, Callable[[], Controller]] = {
-        name: partial(make_controller, name, scenario, model)
-        for name in LIVE_CONTROLLERS
-        if name in against and name not in results
-    }
+    wanted: dict[str, Callable[[], Controller]] = {}
+    for name in LIVE_CONTROLLERS:
+        if name in margins:
+            wanted[name] = partial(MAKERS[name], scenario, model, window.signals, margins[name])
+        elif name in against and name not in results:
+            wanted[name] = partial(make_controller, name, scenario, model)
     if "clairvoyant" in against:
         wanted["clairvoyant"] = partial(clairvoyant_for, scenario, model, window.signals, window.steps)
     wanted["oracle"] = partial(oracle_for, scenario, model, window.signals, margins["oracle"])

@@ -59,7 +59,7 @@ def test_a_queue_that_breaks_the_sla_whatever_is_chosen_is_worked_off(
     source, seen = smallest, []
     for _ in range(3):
         state = state_with(small_scenario, small_model, source, rate, queued)
-        facts = fluid_step(small_model.rows, None, source, choices, rate, queued, 300.0, TIMEOUT_S)
+        facts = fluid_step(small_model.rows, source, choices, rate, queued, 300.0, TIMEOUT_S)
         seen.append(facts.p95_ms.min() > small_model.sla_ms)
         source = int(np.argmax(scorer.scores(state, rate, 300.0)))
         queued = round(float(facts.queued[source]))
@@ -74,7 +74,7 @@ def test_where_the_sla_can_be_held_only_the_coming_interval_counts(
     rate, source = 0.4 * small_model.baseline.capacity, 11
     state = state_with(small_scenario, small_model, source, rate, 0)
     choices = np.arange(len(small_model.catalogue))
-    facts = fluid_step(small_model.rows, None, source, choices, rate, 0.0, 300.0, TIMEOUT_S)
+    facts = fluid_step(small_model.rows, source, choices, rate, 0.0, 300.0, TIMEOUT_S)
     expected = state.objective.terms(
         energy_j=facts.energy_j,
         intensity=300.0,
