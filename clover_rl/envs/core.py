@@ -15,7 +15,7 @@ from clover_rl.control.budget import BudgetKeeper
 from clover_rl.control.codecs import clock_features
 from clover_rl.control.factored import FactoredCodec
 from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS
-from clover_rl.envs.kernel import Columns, observe_rows
+from clover_rl.envs.kernel import Columns, encode_known, observe_rows
 from clover_rl.envs.outages import draw_outages
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.settings import EpisodeSettings
@@ -82,6 +82,8 @@ class EnvironmentCore:
         starts = self.codec.starts
         self._columns = Columns(**{name: starts[name] for name in Columns._fields})
         self._moving_scales = self.codec.scales[:, [starts[name] for name in _MOVING]]
+        known = [*range(_CARBON), *range(starts["clock"], starts["clock"] + 4)]
+        self._outside_scales = np.ascontiguousarray(self.codec.scales[:, known])
         self._fallback: dict[tuple[int, int], int] = {}
         t = self.steps
         self.t = np.zeros(n, np.int64)
@@ -117,15 +119,17 @@ class EnvironmentCore:
         event_seed = int(rng.integers(2**31))
         counts = rng.poisson(arrays.rate * scenario.interval_s)
         self._draw_differences(row, rng)
-        encode = self.codec.encode_field
-        outside = self._outside[row]
-        outside[:, 0] = encode("intensity", arrays.intensity)
-        outside[:, 1 : 1 + len(PAST_HOURS)] = encode("intensity_past", arrays.past)
-        outside[:, 1 + len(PAST_HOURS) : _CARBON] = encode("intensity_forecast", arrays.forecast)
-        outside[:, _CARBON:] = encode("clock", clock_features(arrays.hour_of_week))
+        encode_known(
+            arrays.intensity,
+            arrays.past,
+            arrays.forecast,
+            clock_features(arrays.hour_of_week),
+            self._outside_scales,
+            self._outside[row],
+        )
         self.mean_intensity[row], self.hour_of_week[row] = arrays.mean_intensity, arrays.hour_of_week
         self.rate[row] = counts / scenario.interval_s
-        self._rate_encoded[row] = encode("rate", self.rate[row])
+        self._rate_encoded[row] = self.codec.encode_field("rate", self.rate[row])
         self.t[row] = 0
         self.action[row] = model.base
         self.available[row] = model.gpus

@@ -175,14 +175,14 @@ def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> S
     edges = signals.start + step * np.arange(steps + 1)
     carbon = signals.carbon
     first = carbon.start_s
-    past = np.stack(
-        [carbon.values_at(np.maximum(edges - hours * _HOUR_S, first)) for hours in PAST_HOURS], axis=-1
-    )
+    ages = np.array(PAST_HOURS)[:, None] * _HOUR_S
+    past = carbon.values_at(np.maximum(edges - ages, first)).T
     horizons = np.array(FORECAST_HOURS) * _HOUR_S
     load_edges = signals.load_start + step * np.arange(-RATE_LAGS, steps + 1)
-    known = load_edges[load_edges >= signals.load.start_s]
-    rate = signals.load.means_between(known)
-    rate = np.concatenate([np.full(RATE_LAGS + steps - len(rate), rate[0]), rate])
+    unknown = int(np.searchsorted(load_edges, signals.load.start_s))
+    rate = signals.load.means_between(load_edges[unknown:])
+    if unknown:
+        rate = np.concatenate([np.full(unknown, rate[0]), rate])
     return SignalArrays(
         intensity=carbon.values_at(edges),
         past=past,
