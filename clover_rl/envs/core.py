@@ -111,7 +111,9 @@ class EnvironmentCore:
         """
         model, scenario, settings = self.model, self.scenario, self.settings
         self.drawn_from[row] = dict(rng.bit_generator.state)
-        signals = draw_signals(scenario, model.baseline.capacity, settings.split, self.days, rng)
+        bins = settings.bins
+        bin_s = scenario.load.bin_s * (bins[0] if len(bins) == 1 else int(rng.choice(bins)))
+        signals = draw_signals(scenario, model.baseline.capacity, settings.split, self.days, rng, bin_s=bin_s)
         arrays = sample_signals(signals, scenario, self.steps)
         low, high = scenario.weights.low, scenario.weights.high
         drawn = float(np.exp(rng.uniform(math.log(low), math.log(high))))
@@ -424,7 +426,8 @@ class EnvironmentCore:
         """Reward of every action in the present interval of every row, from the table, shape (n, actions).
 
         Hindsight: it uses the interval's own load and intensity. For training targets and references, never
-        for an observation. Nothing is masked.
+        for an observation. Nothing is masked. Where no allowed action holds the SLA, a second interval that
+        goes on alike is added, as ActionScorer does: what repairs an overload must count.
 
         Args:
             margin: read the p95 at loads higher by this share; several margins, shape (k,) or (n, k), are
@@ -443,18 +446,36 @@ class EnvironmentCore:
             p95 = facts.p95_ms
             if careful.any():
                 p95 = self._fluid_at(choices, load * (1.0 + careful), true_world).p95_ms
-            terms = self.objective.terms(
-                energy_j=facts.energy_j,
-                intensity=self.mean_intensity[rows, self.t][:, None],
-                arrived=load * self.scenario.interval_s,
-                duration_s=self.scenario.interval_s,
-                accuracy=self._accuracy(facts),
-                p95_ms=p95,
-                w=self.w[:, None],
-                sla_ms=self.sla_ms[:, None],
+            total = total + self._total(rows, facts, load, p95) / margins.shape[1]
+        allowed = self.actions.masks_for(self.available)
+        held = (facts.p95_ms <= self.sla_ms[:, None]) & allowed
+        lost = np.flatnonzero(~held.any(axis=-1))
+        if len(lost):
+            after = fluid_step(
+                self.model.rows,
+                choices,
+                choices,
+                load[lost],
+                facts.queued[lost],
+                self.scenario.interval_s,
+                self.scenario.timeout_s,
+                factors=self.factors[lost, None, :] if true_world and self.settings.perturbation else None,
             )
-            total = total + terms.total / margins.shape[1]
+            total[lost] += self._total(lost, after, load[lost], after.p95_ms)
         return total
+
+    def _total(self, rows: NDArray[np.intp], facts: FluidStep, load: Floats, p95_ms: Floats) -> Floats:
+        """Objective of facts of shape (rows, actions) in the present interval of some rows."""
+        return self.objective.terms(
+            energy_j=facts.energy_j,
+            intensity=self.mean_intensity[rows, self.t[rows]][:, None],
+            arrived=load * self.scenario.interval_s,
+            duration_s=self.scenario.interval_s,
+            accuracy=self._accuracy(facts),
+            p95_ms=p95_ms,
+            w=self.w[rows, None],
+            sla_ms=self.sla_ms[rows, None],
+        ).total
 
     def _fluid_at(self, choices: NDArray[np.intp], load: Floats, true_world: bool) -> FluidStep:
         differs = true_world and self.settings.perturbation > 0.0

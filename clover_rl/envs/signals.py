@@ -92,7 +92,13 @@ class SignalArrays:
 
 
 def draw_signals(
-    scenario: Scenario, base_capacity: float, split: Split, days: float, rng: np.random.Generator
+    scenario: Scenario,
+    base_capacity: float,
+    split: Split,
+    days: float,
+    rng: np.random.Generator,
+    *,
+    bin_s: float | None = None,
 ) -> EpisodeSignals:
     """Signals of one episode.
 
@@ -107,6 +113,7 @@ def draw_signals(
         split: "train" or "test".
         days: length after the lead, in days of the signals.
         rng: draws everything.
+        bin_s: bins of a generated load, s; the scenario's when left out.
 
     Raises:
         InputError: no such split, or a file that is wrong or too short.
@@ -150,7 +157,7 @@ def draw_signals(
         shape = scaled_by = generate_load(
             rng,
             days=total,
-            bin_s=scenario.load.bin_s,
+            bin_s=bin_s or scenario.load.bin_s,
             randomise=True,
             start_hour_of_week=carbon.hour_of_week(start - LEAD_S),
         )
