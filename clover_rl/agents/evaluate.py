@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from clover_rl.agents.best_static import StaticRuns
+from clover_rl.agents.best_static import CANDIDATES, static_ranking
 from clover_rl.agents.bundle import Bundle
-from clover_rl.agents.clairvoyant import clairvoyant_for
-from clover_rl.agents.margins import MAKERS, oracle_for, tuned_margin
+from clover_rl.agents.margins import MAKERS, tuned_margin
 from clover_rl.agents.policy import PolicyController
-from clover_rl.agents.registry import LIVE_CONTROLLERS, make_controller
-from clover_rl.agents.runs import RunResult, run_controller, summarise
+from clover_rl.agents.registry import LIVE_CONTROLLERS
+from clover_rl.agents.run_store import RunStore
+from clover_rl.agents.runs import RunResult
+from clover_rl.agents.tasks import Bench, RunTask, run_tasks
 from clover_rl.agents.windows import Window
-from clover_rl.control.controller import Controller
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
@@ -42,6 +41,7 @@ class WindowResult:
         gap: J_oracle - J_static, absolute.
         best_static: label of the best static configuration.
         results: controller -> what it achieved.
+        runs: controller -> key of its run, the name of the run's file in a results folder.
     """
 
     window: Window
@@ -50,6 +50,7 @@ class WindowResult:
     gap: float
     best_static: str
     results: dict[str, RunResult]
+    runs: dict[str, str] = field(default_factory=dict)
 
     def headroom_share(self, name: str) -> float | None:
         """(J - J_static) / (J_oracle - J_static); None where the gap is too small."""
@@ -70,7 +71,8 @@ class WindowResult:
             "gap": self.gap,
             "best_static": self.best_static,
             "controllers": {
-                name: asdict(result) | {"headroom_share": self.headroom_share(name)}
+                name: asdict(result)
+                | {"headroom_share": self.headroom_share(name), "run": self.runs.get(name)}
                 for name, result in self.results.items()
             },
         }
@@ -93,6 +95,8 @@ def evaluate(
     weights: Sequence[float],
     against: Sequence[str] = DEFAULT,
     policies: Sequence[tuple[str, Bundle]] = (),
+    store: RunStore | None = None,
+    jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Run every controller on every window and weight at event level.
@@ -105,6 +109,8 @@ def evaluate(
         weights: weights of carbon.
         against: names of CONTROLLERS; DEFAULT when left out.
         policies: (name, bundle) pairs.
+        store: where finished runs are kept, and those that are there are not done again.
+        jobs: processes to run in.
         progress: called with (runs done, runs in all).
 
     Raises:
@@ -125,50 +131,51 @@ def evaluate(
         PolicyController(bundle, model)
     kinds = ["oracle", *(kind for kind in MAKERS if kind in against and kind != "oracle")]
     margins = {kind: tuned_margin(scenario, model, kind) for kind in kinds}
-    rows = []
-    total, done = len(windows) * len(weights), 0
-    for window in windows:
-        statics = StaticRuns(scenario, model, window.signals, steps=window.steps, seed=window.seed)
+    bench = Bench(scenario, model, tuple(windows), dict(policies), margins)
+    weights = tuple(dict.fromkeys(weights))
+    rankings = {
+        (index, w): static_ranking(scenario, model, window.signals, window.steps, w)[:CANDIDATES]
+        for index, window in enumerate(windows)
+        for w in weights
+    }
+    fixed = {
+        name: index for name, index in (("base", model.base), ("co2opt", model.co2opt)) if name in against
+    }
+    running = [
+        *(name for name in LIVE_CONTROLLERS if name in against and name not in fixed),
+        *(["clairvoyant"] if "clairvoyant" in against else []),
+        "oracle",
+        *names,
+    ]
+    tasks: list[RunTask] = []
+    for at in range(len(windows)):
+        statics: dict[int, list[float]] = {index: list(weights) for index in fixed.values()}
         for w in weights:
-            rows.append(_row(scenario, model, window, statics, w, against, policies, margins))
-            done += 1
-            progress(done, total)
+            for index in rankings[at, w]:
+                wanted = statics.setdefault(index, [])
+                if w not in wanted:
+                    wanted.append(w)
+        tasks += [
+            RunTask(at, _static_name(model, index), tuple(wanted), index) for index, wanted in statics.items()
+        ]
+        tasks += [RunTask(at, name, (w,)) for w in weights for name in running]
+    found = run_tasks(bench, tasks, store=store, jobs=jobs, progress=progress)
+    rows = []
+    for at, window in enumerate(windows):
+        for w in weights:
+            keys = {name: bench.key(RunTask(at, name, (w,), index), w) for name, index in fixed.items()}
+            candidates = {
+                index: bench.key(RunTask(at, "static", (w,), index), w) for index in rankings[at, w]
+            }
+            best = max(candidates, key=lambda index: found[candidates[index]].objective)
+            keys["static"] = candidates[best]
+            keys |= {name: bench.key(RunTask(at, name, (w,)), w) for name in running}
+            results = {name: found[key] for name, key in keys.items()}
+            gap = results["oracle"].objective - results["static"].objective
+            label = model.catalogue[best].label()
+            rows.append(WindowResult(window, w, model.sla_ms, gap, label, results, keys))
     return Evaluation(scenario, rows, margins)
 
 
-def _row(
-    scenario: Scenario,
-    model: ClusterModel,
-    window: Window,
-    statics: StaticRuns,
-    w: float,
-    against: Sequence[str],
-    policies: Sequence[tuple[str, Bundle]],
-    margins: dict[str, float],
-) -> WindowResult:
-    account = scenario.sci
-    index, best = statics.best(w)
-    results: dict[str, RunResult] = {}
-    if "base" in against:
-        results["base"] = summarise(statics.run(model.base, w), model, account=account)
-    if "co2opt" in against:
-        results["co2opt"] = summarise(statics.run(model.co2opt, w), model, account=account)
-    results["static"] = best
-    wanted: dict[str, Callable[[], Controller]] = {
-        name: partial(make_controller, name, scenario, model)
-        for name in LIVE_CONTROLLERS
-        if name in against and name not in results
-    }
-    if "clairvoyant" in against:
-        wanted["clairvoyant"] = partial(clairvoyant_for, scenario, model, window.signals, window.steps)
-    wanted["oracle"] = partial(oracle_for, scenario, model, window.signals, margins["oracle"])
-    for name, bundle in policies:
-        wanted[name] = partial(PolicyController, bundle, model)
-    for name, make in wanted.items():
-        controller = make()
-        records = run_controller(
-            scenario, model, controller, window.signals, steps=window.steps, w=w, seed=window.seed
-        )
-        results[name] = summarise(records, model, controller.live_trials, account)
-    gap = results["oracle"].objective - best.objective
-    return WindowResult(window, w, model.sla_ms, gap, model.catalogue[index].label(), results)
+def _static_name(model: ClusterModel, index: int) -> str:
+    return {model.base: "base", model.co2opt: "co2opt"}.get(index, "static")

@@ -17,7 +17,7 @@ from clover_rl.cli.chosen import (
     chosen_windows,
     require_both,
 )
-from clover_rl.cli.output import command_line, number, print_json, print_table, progress_bar
+from clover_rl.cli.output import command_line, note, number, plain, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from clover_rl.agents.evaluate import Evaluation
@@ -39,11 +39,20 @@ def evaluate(
     w: list[float] = typer.Option([], help="Weight of carbon; the scenario's when left out."),
     seed: int = typer.Option(1, min=0, help="Of windows and arrivals."),
     settings: list[str] = SETTINGS,
+    out: Path | None = typer.Option(
+        None, "--out", help="Results folder: finished runs are kept there, and not done again."
+    ),
+    jobs: int = typer.Option(1, min=1, max=256, help="Processes to run in."),
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Compare controllers at event level: equal hardware, load and arrivals, transitions charged to all."""
+    """Compare controllers at event level: equal hardware, load and arrivals, transitions charged to all.
+
+    With --out FOLDER each finished run is kept in FOLDER/runs and the document in FOLDER/result.json; called
+    again after an interruption, or with more windows or controllers, only what is missing is done.
+    """
     from clover_rl.agents import evaluate as evaluation
     from clover_rl.agents.bundle import open_bundle
+    from clover_rl.agents.run_store import RunStore, write_json
     from clover_rl.cli.models import model_of
     from clover_rl.errors import InputError
 
@@ -58,22 +67,33 @@ def evaluate(
         )
     bundles = [open_bundle(path) for path in policy]
     labels = ["policy"] if len(bundles) == 1 else [f"policy {path.stem}" for path in policy]
+    store = RunStore(out) if out else None
     model = model_of(chosen)
     found = chosen_windows(
         chosen, model, carbon, load, start=start, days=days, count=windows, split="test", seed=seed
     )
-    with progress_bar("evaluating") as advance:
-        result = evaluation.evaluate(
-            chosen,
-            model,
-            found,
-            weights=w or chosen.weights.evaluate,
-            against=names,
-            policies=list(zip(labels, bundles, strict=True)),
-            progress=lambda done, total: advance(done / total, f"{done} of {total} windows and weights"),
-        )
+    try:
+        with progress_bar("evaluating") as advance:
+            result = evaluation.evaluate(
+                chosen,
+                model,
+                found,
+                weights=w or chosen.weights.evaluate,
+                against=names,
+                policies=list(zip(labels, bundles, strict=True)),
+                store=store,
+                jobs=jobs,
+                progress=lambda done, total: advance(done / max(total, 1), f"{done} of {total} runs"),
+            )
+    except KeyboardInterrupt:
+        if out:
+            note(f"stopped; finished runs are kept in {out}: the same command will go on from there")
+        raise
+    content = document(result, seed)
+    if out:
+        write_json(out / "result.json", plain(content), indent=2)
     if json_:
-        print_json(document(result, seed))
+        print_json(content)
     else:
         show(result)
 
@@ -85,6 +105,7 @@ def document(result: Evaluation, seed: int) -> dict[str, object]:
     account = result.scenario.sci
     return {
         "scenario": result.scenario.name,
+        "scenario_definition": result.scenario.to_public_dict(),
         "command": command_line(),
         "seed": seed,
         "versions": versions(),

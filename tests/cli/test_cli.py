@@ -132,6 +132,33 @@ def test_files_are_evaluated_from_a_timestamp_or_the_same_offset(
     assert found[0] == found[1] == found[2] > 1.2 * found[3]  # intensity rises through the day
 
 
+def test_a_results_folder_holds_the_document_and_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results"
+    common = ["evaluate", SMALL, "--against", "base", "--windows", "1", "--days", "0.05", "--w", "0.1"]
+    common += ["--out", str(folder), "--json"]
+    status, out, _ = run_here(monkeypatch, capsys, *common)
+    assert status == 0
+    first = json.loads(out)
+    assert json.loads((folder / "result.json").read_text()) == first
+    assert first["scenario_definition"]["gpus"] == 2
+    runs = {path.stem: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
+    assert {run["run"] for run in first["windows"][0]["controllers"].values()} <= set(runs)
+    status, out, _ = run_here(monkeypatch, capsys, *common)
+    assert json.loads(out)["windows"] == first["windows"]  # times of decisions included: nothing ran again
+    assert {path.stem: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()} == runs
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clover_rl.agents.tasks.run_controller", interrupt)
+    status, out, err = run_here(monkeypatch, capsys, *common, "--w", "0.15")
+    assert (status, out) == (130, "")
+    assert "go on" in err
+    assert "Traceback" not in err
+
+
 def test_sci_is_a_figure_of_its_own_where_the_scenario_counts_embodied_carbon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,6 +338,7 @@ MISTAKES = [
     (("evaluate", SMALL, "--carbon", "{tmp}/no.csv", "--load", "{tmp}/load.csv"), r"no\.csv"),
     (("evaluate", SMALL, "--w", "2", "--windows", "1", "--days", "0.1"), "w is 2"),
     (("evaluate", SMALL, "--days", "inf"), "a window of inf days"),
+    (("evaluate", SMALL, "--out", "{tmp}/load.csv"), "no folder for results"),
     ((*FILES, "--start", "monday"), "--start `monday` is neither"),
     ((*FILES, "--start", "2021-03-01T00:00:00"), "needs a zone"),
     ((*FILES, "--start", "2020-03-01T00:00:00Z"), "use a --start within it"),
