@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from clover_rl.agents.best_static import CANDIDATES, static_ranking
 from clover_rl.agents.bundle import Bundle
+from clover_rl.agents.causes import Causes, Saving
+from clover_rl.agents.conditions import PLAIN, Conditions
 from clover_rl.agents.margins import MAKERS, tuned_margin
+from clover_rl.agents.plan import RowPlan, merged, plan_rows
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import LIVE_CONTROLLERS
 from clover_rl.agents.run_store import RunStore
 from clover_rl.agents.runs import RunResult
-from clover_rl.agents.tasks import Bench, RunTask, run_tasks
+from clover_rl.agents.tasks import Bench, run_tasks
 from clover_rl.agents.windows import Window
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
@@ -42,6 +44,10 @@ class WindowResult:
         best_static: label of the best static configuration.
         results: controller -> what it achieved.
         runs: controller -> key of its run, the name of the run's file in a results folder.
+        conditions: what was otherwise than the controllers were told.
+        causes: what the savings are split against, where that was asked for.
+        savings: controller -> its saving by cause.
+        twins: controller -> key of its blind twin's run.
     """
 
     window: Window
@@ -51,10 +57,17 @@ class WindowResult:
     best_static: str
     results: dict[str, RunResult]
     runs: dict[str, str] = field(default_factory=dict)
+    conditions: Conditions = PLAIN
+    causes: Causes | None = None
+    savings: dict[str, Saving] = field(default_factory=dict)
+    twins: dict[str, str] = field(default_factory=dict)
 
     def headroom_share(self, name: str) -> float | None:
-        """(J - J_static) / (J_oracle - J_static); None where the gap is too small."""
-        if self.gap < LEAST_GAP:
+        """(J - J_static) / (J_oracle - J_static).
+
+        None where the gap is too small, or where the oracle's own model is wrong.
+        """
+        if self.gap < LEAST_GAP or self.conditions.service != 1.0 or self.conditions.energy != 1.0:
             return None
         static = self.results["static"].objective
         return (self.results[name].objective - static) / self.gap
@@ -70,11 +83,18 @@ class WindowResult:
             "sla_ms": self.sla_ms,
             "gap": self.gap,
             "best_static": self.best_static,
-            "controllers": {
-                name: asdict(result)
-                | {"headroom_share": self.headroom_share(name), "run": self.runs.get(name)}
-                for name, result in self.results.items()
-            },
+            "conditions": self.conditions.to_dict(),
+            "causes": self.causes.to_dict() if self.causes else None,
+            "controllers": {name: self._shown(name) for name in self.results},
+        }
+
+    def _shown(self, name: str) -> dict[str, Any]:
+        saving = self.savings.get(name)
+        return asdict(self.results[name]) | {
+            "headroom_share": self.headroom_share(name),
+            "saving": asdict(saving) if saving else None,
+            "run": self.runs.get(name),
+            "blind_run": self.twins.get(name),
         }
 
 
@@ -95,6 +115,8 @@ def evaluate(
     weights: Sequence[float],
     against: Sequence[str] = DEFAULT,
     policies: Sequence[tuple[str, Bundle]] = (),
+    causes: bool = False,
+    conditions: Sequence[Conditions] = (PLAIN,),
     store: RunStore | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -109,6 +131,9 @@ def evaluate(
         weights: weights of carbon.
         against: names of CONTROLLERS; DEFAULT when left out.
         policies: (name, bundle) pairs.
+        causes: also split the savings by cause, which takes a blind twin's run for each run, and some more of
+            configurations that never change.
+        conditions: rows for each of these; those by cause only where nothing departs.
         store: where finished runs are kept, and those that are there are not done again.
         jobs: processes to run in.
         progress: called with (runs done, runs in all).
@@ -133,49 +158,34 @@ def evaluate(
     margins = {kind: tuned_margin(scenario, model, kind) for kind in kinds}
     bench = Bench(scenario, model, tuple(windows), dict(policies), margins)
     weights = tuple(dict.fromkeys(weights))
-    rankings = {
-        (index, w): static_ranking(scenario, model, window.signals, window.steps, w)[:CANDIDATES]
-        for index, window in enumerate(windows)
-        for w in weights
-    }
-    fixed = {
-        name: index for name, index in (("base", model.base), ("co2opt", model.co2opt)) if name in against
-    }
-    running = [
-        *(name for name in LIVE_CONTROLLERS if name in against and name not in fixed),
-        *(["clairvoyant"] if "clairvoyant" in against else []),
-        "oracle",
-        *names,
+    plans = [
+        plan
+        for each in conditions
+        for plan in plan_rows(bench, weights, against, causes=causes and each.plain, conditions=each)
     ]
-    tasks: list[RunTask] = []
-    for at in range(len(windows)):
-        statics: dict[int, list[float]] = {index: list(weights) for index in fixed.values()}
-        for w in weights:
-            for index in rankings[at, w]:
-                wanted = statics.setdefault(index, [])
-                if w not in wanted:
-                    wanted.append(w)
-        tasks += [
-            RunTask(at, _static_name(model, index), tuple(wanted), index) for index, wanted in statics.items()
-        ]
-        tasks += [RunTask(at, name, (w,)) for w in weights for name in running]
+    tasks = merged(bench, (task for plan in plans for task in plan.tasks))
     found = run_tasks(bench, tasks, store=store, jobs=jobs, progress=progress)
-    rows = []
-    for at, window in enumerate(windows):
-        for w in weights:
-            keys = {name: bench.key(RunTask(at, name, (w,), index), w) for name, index in fixed.items()}
-            candidates = {
-                index: bench.key(RunTask(at, "static", (w,), index), w) for index in rankings[at, w]
-            }
-            best = max(candidates, key=lambda index: found[candidates[index]].objective)
-            keys["static"] = candidates[best]
-            keys |= {name: bench.key(RunTask(at, name, (w,)), w) for name in running}
-            results = {name: found[key] for name, key in keys.items()}
-            gap = results["oracle"].objective - results["static"].objective
-            label = model.catalogue[best].label()
-            rows.append(WindowResult(window, w, model.sla_ms, gap, label, results, keys))
-    return Evaluation(scenario, rows, margins)
+    return Evaluation(scenario, [_row(bench, plan, found) for plan in plans], margins)
 
 
-def _static_name(model: ClusterModel, index: int) -> str:
-    return {model.base: "base", model.co2opt: "co2opt"}.get(index, "static")
+def _row(bench: Bench, plan: RowPlan, found: Mapping[str, RunResult]) -> WindowResult:
+    w, best = plan.w, plan.best_static(bench, found)
+    assert best.static is not None, "candidates are static"
+    runs = {name: plan.runs[name] for name in ("base", "co2opt") if name in plan.runs}
+    runs["static"] = best
+    keys = {name: bench.key(task, w) for name, task in (runs | dict(plan.runs)).items()}
+    results = {name: found[key] for name, key in keys.items()}
+    counterfactuals = plan.causes(bench, found)
+    return WindowResult(
+        window=bench.windows[plan.at],
+        w=w,
+        sla_ms=bench.model.sla_ms,
+        gap=results["oracle"].objective - results["static"].objective,
+        best_static=best.static.label(),
+        results=results,
+        runs=keys,
+        conditions=plan.conditions,
+        causes=counterfactuals,
+        savings=plan.savings(bench, found, counterfactuals, results["static"]) if counterfactuals else {},
+        twins={name: bench.key(task, w) for name, task in plan.twins.items()},
+    )

@@ -6,20 +6,24 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from clover_rl import __version__
 from clover_rl.agents.bundle import Bundle
 from clover_rl.agents.clairvoyant import clairvoyant_for
+from clover_rl.agents.conditions import PLAIN, Conditions, constant_carbon
 from clover_rl.agents.margins import MAKERS
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import make_controller
 from clover_rl.agents.run_store import RunStore, content_hash
 from clover_rl.agents.runs import RunResult, rescored, run_controller, summarise
 from clover_rl.agents.series import hourly
+from clover_rl.agents.shown import BlindTwin, StaleFeeds
 from clover_rl.agents.static import StaticController
 from clover_rl.agents.windows import Window
+from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.control.controller import Controller
 from clover_rl.envs.scenario import Scenario
 from clover_rl.simulation.model import ClusterModel
@@ -41,13 +45,15 @@ class RunTask:
         window: index of the window.
         controller: its name; a policy's is that of its bundle among the bench's.
         weights: of carbon; several only for a configuration that never changes: its run is the same at each.
-        static: index in the catalogue of such a configuration.
+        static: such a configuration.
+        conditions: what is otherwise than the controller was told.
     """
 
     window: int
     controller: str
     weights: tuple[float, ...]
-    static: int | None = None
+    static: ClusterConfiguration | None = None
+    conditions: Conditions = PLAIN
 
 
 @dataclass(frozen=True)
@@ -67,22 +73,32 @@ class Bench:
     policies: Mapping[str, Bundle]
     margins: Mapping[str, float]
 
-    def decides(self, task: RunTask, w: float) -> dict[str, Any]:
-        """All that the figures of a run depend on, as JSON values."""
-        window, model = self.windows[task.window], self.model
-        static = None if task.static is None else str(model.catalogue[task.static])
-        name = "static" if static else task.controller  # the same run, whatever it is called
-        bundle = self.policies.get(name)
+    @cached_property
+    def _common(self) -> dict[str, Any]:
         return {
             "scenario": self.scenario.to_public_dict(),
             "traces_sha256": self.scenario.traces_hash,
-            "profile_hash": model.profile.hash,
-            "catalogue_hash": model.catalogue.hash,
+            "profile_hash": self.model.profile.hash,
+            "catalogue_hash": self.model.catalogue.hash,
             "table_version": TABLE_VERSION,
             "run_version": RUN_VERSION,
             "clover_rl": __version__,
-            "sla_ms": model.sla_ms,
-            "signals_sha256": window.signals.sha256,
+            "sla_ms": self.model.sla_ms,
+        }
+
+    @cached_property
+    def _signals(self) -> list[str]:
+        return [window.signals.sha256 for window in self.windows]
+
+    def decides(self, task: RunTask, w: float) -> dict[str, Any]:
+        """All that the figures of a run depend on, as JSON values."""
+        window = self.windows[task.window]
+        static = None if task.static is None else str(task.static)
+        name = "static" if static else task.controller  # the same run, whatever it is called
+        bundle = self.policies.get(name)
+        return {
+            **self._common,
+            "signals_sha256": self._signals[task.window],
             "steps": window.steps,
             "seed": window.seed,
             "w": w,
@@ -90,6 +106,7 @@ class Bench:
             "configuration": static,
             "margin": self.margins.get(name),
             "bundle_sha256": bundle.sha256 if bundle else None,
+            "conditions": task.conditions.to_dict(),
         }
 
     def key(self, task: RunTask, w: float) -> str:
@@ -97,23 +114,34 @@ class Bench:
         return content_hash(self.decides(task, w))[:_KEY_LENGTH]
 
     def controller(self, task: RunTask) -> Controller:
-        """A task's controller, new."""
-        name, scenario, model = task.controller, self.scenario, self.model
-        window = self.windows[task.window]
+        """A task's controller, new, shown what the task's conditions let it see."""
+        name, scenario, model, conditions = task.controller, self.scenario, self.model, task.conditions
         if task.static is not None:
-            return StaticController(model.catalogue[task.static], name)
+            return StaticController(task.static, name)
+        window = conditions.window(self.windows[task.window], scenario)
+        signals, mean = window.signals, 0.0
+        if conditions.blind:
+            length = window.steps * scenario.interval_s * scenario.time_scale
+            signals, mean = constant_carbon(signals, length)
+        found: Controller
         if name in self.policies:
-            return PolicyController(self.policies[name], model)
-        if name == "clairvoyant":
-            return clairvoyant_for(scenario, model, window.signals, window.steps)
-        if name in MAKERS:
-            return MAKERS[name](scenario, model, window.signals, self.margins[name])
-        return make_controller(name, scenario, model)
+            found = PolicyController(self.policies[name], model)
+        elif name == "clairvoyant":
+            found = clairvoyant_for(scenario, model, signals, window.steps)
+        elif name in MAKERS:
+            found = MAKERS[name](scenario, model, signals, self.margins[name])
+        else:
+            found = make_controller(name, scenario, model)
+        if conditions.blind:
+            found = BlindTwin(found, mean)
+        outages = conditions.outages(window, scenario)
+        return StaleFeeds(found, outages) if outages else found
 
 
 def perform(bench: Bench, task: RunTask, store: RunStore | None = None) -> dict[float, dict[str, Any]]:
     """Do a run, and keep it; one document for each weight."""
-    scenario, model, window = bench.scenario, bench.model, bench.windows[task.window]
+    scenario, model = bench.scenario, bench.model
+    window = task.conditions.window(bench.windows[task.window], scenario)
     controller = bench.controller(task)
     records = run_controller(
         scenario,
@@ -123,7 +151,8 @@ def perform(bench: Bench, task: RunTask, store: RunStore | None = None) -> dict[
         steps=window.steps,
         w=task.weights[0],
         seed=window.seed,
-        start_at=None if task.static is None else model.catalogue[task.static],
+        start_at=task.static,
+        physics=task.conditions.physics(model),
     )
     found = {}
     for w in task.weights:
@@ -137,7 +166,7 @@ def perform(bench: Bench, task: RunTask, store: RunStore | None = None) -> dict[
                 "load": window.load,
                 "load_factor": window.signals.load_factor,
                 "controller": task.controller,
-                "configuration_label": None if task.static is None else model.catalogue[task.static].label(),
+                "configuration_label": None if task.static is None else task.static.label(),
                 "knows": controller.knows,
                 "interval_s": scenario.interval_s,
                 "time_scale": scenario.time_scale,
@@ -180,7 +209,7 @@ def run_tasks(
                 found[key] = kept
         left = tuple(w for w, key in keys.items() if key not in found)
         if left:
-            missing.append(RunTask(task.window, task.controller, left, task.static))
+            missing.append(replace(task, weights=left))
     done = len(tasks) - len(missing)
     progress(done, len(tasks))
     for task, documents in _performed(bench, missing, store, jobs):

@@ -39,6 +39,12 @@ def evaluate(
     w: list[float] = typer.Option([], help="Weight of carbon; the scenario's when left out."),
     seed: int = typer.Option(1, min=0, help="Of windows and arrivals."),
     settings: list[str] = SETTINGS,
+    causes: bool = typer.Option(
+        False, "--causes", help="Split savings by cause: takes about twice as many runs."
+    ),
+    robust: bool = typer.Option(
+        False, "--robust", help="Also with service and energy off by 10 and 20 %, bursts, feeds out."
+    ),
     out: Path | None = typer.Option(
         None, "--out", help="Results folder: finished runs are kept there, and not done again."
     ),
@@ -52,6 +58,7 @@ def evaluate(
     """
     from clover_rl.agents import evaluate as evaluation
     from clover_rl.agents.bundle import open_bundle
+    from clover_rl.agents.conditions import PLAIN, ROBUST
     from clover_rl.agents.run_store import RunStore, write_json
     from clover_rl.cli.models import model_of
     from clover_rl.errors import InputError
@@ -81,6 +88,8 @@ def evaluate(
                 weights=w or chosen.weights.evaluate,
                 against=names,
                 policies=list(zip(labels, bundles, strict=True)),
+                causes=causes,
+                conditions=ROBUST if robust else (PLAIN,),
                 store=store,
                 jobs=jobs,
                 progress=lambda done, total: advance(done / max(total, 1), f"{done} of {total} runs"),
