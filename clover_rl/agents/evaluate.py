@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from clover_rl.agents.bundle import Bundle
@@ -38,7 +39,7 @@ class WindowResult:
     """One window at one weight.
 
     Attributes:
-        window: the window.
+        index, window: the window, and which one it is.
         w, sla_ms: weight of carbon, bound on the p95.
         gap: J_oracle - J_static, absolute.
         best_static: label of the best static configuration.
@@ -50,6 +51,7 @@ class WindowResult:
         twins: controller -> key of its blind twin's run.
     """
 
+    index: int
     window: Window
     w: float
     sla_ms: float
@@ -74,9 +76,13 @@ class WindowResult:
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON document shows it."""
+        carbon = self.window.signals.carbon
+        start = carbon.epoch and carbon.epoch + timedelta(seconds=self.window.signals.start)
         return {
+            "window": self.index,
             "carbon": self.window.carbon,
             "load": self.window.load,
+            "start_utc": start.isoformat() if start else None,
             "load_factor": self.window.signals.load_factor,
             "steps": self.window.steps,
             "w": self.w,
@@ -100,11 +106,12 @@ class WindowResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All windows, and what they were run with."""
+    """All windows, and what they were run with; `facts` are of the model: hashes, versions, SLA."""
 
     scenario: Scenario
     rows: list[WindowResult]
     margins: dict[str, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -165,7 +172,7 @@ def evaluate(
     ]
     tasks = merged(bench, (task for plan in plans for task in plan.tasks))
     found = run_tasks(bench, tasks, store=store, jobs=jobs, progress=progress)
-    return Evaluation(scenario, [_row(bench, plan, found) for plan in plans], margins)
+    return Evaluation(scenario, [_row(bench, plan, found) for plan in plans], margins, bench.facts)
 
 
 def _row(bench: Bench, plan: RowPlan, found: Mapping[str, RunResult]) -> WindowResult:
@@ -177,6 +184,7 @@ def _row(bench: Bench, plan: RowPlan, found: Mapping[str, RunResult]) -> WindowR
     results = {name: found[key] for name, key in keys.items()}
     counterfactuals = plan.causes(bench, found)
     return WindowResult(
+        index=plan.at,
         window=bench.windows[plan.at],
         w=w,
         sla_ms=bench.model.sla_ms,

@@ -74,9 +74,9 @@ class Bench:
     margins: Mapping[str, float]
 
     @cached_property
-    def _common(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """Of the model and of what computes, as JSON values."""
         return {
-            "scenario": self.scenario.to_public_dict(),
             "traces_sha256": self.scenario.traces_hash,
             "profile_hash": self.model.profile.hash,
             "catalogue_hash": self.model.catalogue.hash,
@@ -97,7 +97,8 @@ class Bench:
         name = "static" if static else task.controller  # the same run, whatever it is called
         bundle = self.policies.get(name)
         return {
-            **self._common,
+            "scenario": self.scenario.to_public_dict(),
+            **self.facts,
             "signals_sha256": self._signals[task.window],
             "steps": window.steps,
             "seed": window.seed,
