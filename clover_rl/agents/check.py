@@ -104,7 +104,7 @@ def locate(content: Mapping[str, Any], *, scenario: str | None = None, files: Se
             seed=int(asked["seed"]),
             weights=[float(w) for w in asked["weights"]],
             against=[str(name) for name in asked["against"]],
-            causes=bool(asked["causes"]),
+            causes=[str(name) for name in asked["causes"]],
             conditions=[_conditions(each) for each in asked["conditions"]],
             policies=policies,
         )

@@ -66,7 +66,7 @@ class Inputs:
         seed: of windows and arrivals.
         weights: of carbon.
         against: controllers.
-        causes: whether savings are split.
+        causes: controllers whose savings are split, or ALL.
         conditions: of the rows.
         policies: bundles.
     """
@@ -80,7 +80,7 @@ class Inputs:
     seed: int
     weights: Sequence[float]
     against: Sequence[str]
-    causes: bool = False
+    causes: Sequence[str] = ()
     conditions: Sequence[Conditions] = (PLAIN,)
     policies: Sequence[PolicyFile] = ()
 
@@ -105,7 +105,7 @@ class Inputs:
             "seed": self.seed,
             "weights": list(self.weights),
             "against": list(self.against),
-            "causes": self.causes,
+            "causes": list(self.causes),
             "conditions": [each.to_dict() for each in self.conditions],
             "policies": [
                 {"name": each.name, "path": str(each.path), "sha256": each.sha256, "pool": each.pool}

@@ -122,7 +122,7 @@ def evaluate(
     weights: Sequence[float],
     against: Sequence[str] = DEFAULT,
     policies: Sequence[tuple[str, Bundle]] = (),
-    causes: bool = False,
+    causes: Sequence[str] = (),
     conditions: Sequence[Conditions] = (PLAIN,),
     store: RunStore | None = None,
     jobs: int = 1,
@@ -138,8 +138,8 @@ def evaluate(
         weights: weights of carbon.
         against: names of CONTROLLERS; DEFAULT when left out.
         policies: (name, bundle) pairs.
-        causes: also split the savings by cause, which takes a blind twin's run for each run, and some more of
-            configurations that never change.
+        causes: controllers whose savings are also split by cause (ALL for all), which takes a blind twin's
+            run for each of their runs, and some more of configurations that never change.
         conditions: rows for each of these; those by cause only where nothing departs.
         store: where finished runs are kept, and those that are there are not done again.
         jobs: processes to run in.
@@ -168,7 +168,7 @@ def evaluate(
     plans = [
         plan
         for each in conditions
-        for plan in plan_rows(bench, weights, against, causes=causes and each.plain, conditions=each)
+        for plan in plan_rows(bench, weights, against, causes=causes if each.plain else (), conditions=each)
     ]
     tasks = merged(bench, (task for plan in plans for task in plan.tasks))
     found = run_tasks(bench, tasks, store=store, jobs=jobs, progress=progress)

@@ -14,7 +14,10 @@ from clover_rl.agents.runs import RunResult
 from clover_rl.agents.tasks import Bench, RunTask
 from clover_rl.cluster.configuration import ClusterConfiguration
 
-__all__ = ["RowPlan", "merged", "plan_rows"]
+__all__ = ["ALL", "RowPlan", "merged", "plan_rows"]
+
+ALL = "all"
+"""Stands for every controller where savings are split."""
 
 _FIXED = ("base", "co2opt")
 
@@ -93,7 +96,7 @@ def plan_rows(
     weights: Sequence[float],
     against: Sequence[str],
     *,
-    causes: bool = False,
+    causes: Sequence[str] = (),
     conditions: Conditions = PLAIN,
 ) -> list[RowPlan]:
     """One for each window and weight.
@@ -102,7 +105,7 @@ def plan_rows(
         bench: windows, policies and the cluster.
         weights: of carbon.
         against: controllers besides the policies, the best static configuration and the oracle.
-        causes: with the runs that the split by cause needs.
+        causes: controllers whose savings are split, ALL for all: with the runs that this needs.
         conditions: of all runs.
     """
     scenario, model = bench.scenario, bench.model
@@ -140,7 +143,7 @@ def plan_rows(
                     twins={
                         name: RunTask(at, name, (w,), None, replace(conditions, blind=True))
                         for name in running
-                        if causes
+                        if ALL in causes or name in causes
                     },
                 )
             )

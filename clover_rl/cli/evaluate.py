@@ -79,6 +79,7 @@ def evaluate(
     """
     from clover_rl.agents.conditions import PLAIN, ROBUST
     from clover_rl.agents.document import Inputs
+    from clover_rl.agents.plan import ALL
     from clover_rl.cli.evaluate_check import checked
     from clover_rl.cli.evaluate_show import show
     from clover_rl.errors import InputError
@@ -109,7 +110,7 @@ def evaluate(
         seed=seed,
         weights=w or chosen.weights.evaluate,
         against=[name.strip() for name in against.split(",") if name.strip()],
-        causes=causes,
+        causes=(ALL,) if causes else (),
         conditions=ROBUST if robust else (PLAIN,),
         policies=files,
     )
@@ -173,8 +174,11 @@ def evaluated(
     *,
     out: Path | None = None,
     jobs: int = 1,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """The document of an evaluation, done with a progress bar; kept where there is a folder for it.
+
+    `command` is what the document says that it comes from; the present command line when left out.
 
     Raises:
         InputError: a wrong name, file, weight or folder.
@@ -216,7 +220,7 @@ def evaluated(
         if out:
             note(f"stopped; finished runs are kept in {out}: the same command will go on from there")
         raise
-    content = document(result, inputs, command_line())
+    content = document(result, inputs, command or command_line())
     if out:
         write_json(out / "result.json", content, indent=2)
     return content

@@ -14,6 +14,7 @@ from clover_rl.agents.causes import CAUSES, Causes
 from clover_rl.agents.conditions import constant_carbon
 from clover_rl.agents.evaluate import Evaluation, evaluate
 from clover_rl.agents.frontier import FREEDOMS, FrontierPoint, needs, proposals, upper_hull
+from clover_rl.agents.plan import ALL
 from clover_rl.agents.windows import Window, generated_windows
 from clover_rl.envs.scenario import Scenario
 from clover_rl.simulation.model import ClusterModel
@@ -38,7 +39,7 @@ def evaluation(
         weights=[0.05, 0.15],
         against=AGAINST,
         policies=[("policy", bundle)],
-        causes=True,
+        causes=[ALL],
     )
 
 
@@ -77,7 +78,7 @@ def test_under_a_constant_intensity_nobody_saves_by_following_it(
         [replace(window, signals=signals)],
         weights=[0.1],
         against=["search", "clairvoyant"],
-        causes=True,
+        causes=[ALL],
     ).rows
     for name in ("search", "oracle", "clairvoyant"):
         assert row.savings[name].following_carbon == pytest.approx(0.0, abs=1e-12)

@@ -44,7 +44,7 @@ def result(
         seed=4,
         weights=[0.05, 0.1],
         against=["base", "search"],
-        causes=True,
+        causes=["search", "policy"],
         conditions=[PLAIN, Conditions(service=1.2, energy=1.2)],
         policies=[PolicyFile("policy", bundle_path, bundle.sha256)],
     )
@@ -55,7 +55,7 @@ def result(
         weights=inputs.weights,
         against=inputs.against,
         policies=[("policy", bundle)],
-        causes=True,
+        causes=["search", "policy"],
         conditions=inputs.conditions,
     )
     return document(evaluation, inputs, "clover-rl evaluate small")

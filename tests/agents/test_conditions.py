@@ -9,6 +9,7 @@ import pytest
 
 from clover_rl.agents.conditions import PLAIN, ROBUST, Conditions
 from clover_rl.agents.evaluate import evaluate
+from clover_rl.agents.plan import ALL
 from clover_rl.agents.runs import run_controller, summarise
 from clover_rl.agents.shown import BlindTwin, StaleFeeds
 from clover_rl.agents.static import base_controller
@@ -166,7 +167,7 @@ def test_rows_say_under_which_conditions_they_are(
         [window],
         weights=[0.1],
         against=["base", "search"],
-        causes=True,
+        causes=[ALL],
         conditions=conditions,
     ).rows
     assert [row.conditions for row in rows] == list(conditions)
