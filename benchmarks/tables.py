@@ -47,7 +47,7 @@ def _lookups(model: ClusterModel) -> float:
     seconds = []
     for _ in range(RUNS + 1):
         began = time.perf_counter()
-        fluid_step(model.rows, None, source, choices, rate, queued, 300.0, 10.0)
+        fluid_step(model.rows, source, choices, rate, queued, 300.0, 10.0)
         seconds.append(time.perf_counter() - began)
     return LOADS * n / statistics.median(seconds[1:])
 

@@ -28,7 +28,7 @@ def static_ranking(
     arrays = sample_signals(signals, scenario, steps)
     rate = arrays.rate[RATE_LAGS:][:, None]
     choices = np.arange(len(model.catalogue))[None, :]
-    facts = fluid_step(model.rows, None, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
+    facts = fluid_step(model.rows, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
     total = (
         scenario.objective(model, w)
         .terms(

@@ -104,11 +104,8 @@ class ClairvoyantController:
             )
         step = min(round((state.time_s - self.start_s) / state.interval_s), len(self._actions) - 1)
         chosen = self.model.catalogue[int(self._actions[max(step, 0)])]
-        usable = sum(state.available)
-        if chosen.active > usable:  # it foresees load and carbon, not outages
-            kind = next(gpu for gpu in chosen.gpus if not gpu.parked)
-            chosen = chosen.uniform(kind, max(usable, 1), len(chosen.gpus))
-        return Decision(chosen, f"step {step} of the plan")
+        # it foresees load and carbon, not outages
+        return Decision(chosen.on_at_most(sum(state.available)), f"step {step} of the plan")
 
 
 def clairvoyant_for(

@@ -165,11 +165,11 @@ def _table_terms(
     every = max(1, -(-steps // _MOST_STEPS))
     rate = arrays.rate[RATE_LAGS:][::every, None]
     choices = np.arange(len(catalogue))[None, :]
-    facts = fluid_step(rows, None, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
+    facts = fluid_step(rows, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
     carbon, penalties = np.empty(0), []
     for margin in MARGINS:
         load = rate * (1.0 + margin)
-        careful = fluid_step(rows, None, choices, choices, load, 0.0, scenario.interval_s, scenario.timeout_s)
+        careful = fluid_step(rows, choices, choices, load, 0.0, scenario.interval_s, scenario.timeout_s)
         terms = scenario.objective(model, 0.5).terms(
             energy_j=facts.energy_j,
             intensity=arrays.mean_intensity[::every, None],

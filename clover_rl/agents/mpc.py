@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from clover_rl.agents.load_forecasts import LoadForecast
 from clover_rl.cluster.objective import Objective
 from clover_rl.control.controller import Decision
-from clover_rl.control.scorer import ActionScorer
+from clover_rl.control.scorer import ActionScorer, table_values
 from clover_rl.control.state import FORECAST_HOURS, ControlState
-from clover_rl.simulation.fluid import fluid_step
 from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["MPCController", "transition_rewards"]
@@ -41,20 +40,19 @@ def transition_rewards(
         intensity: mean carbon intensity, gCO2/kWh.
         interval_s, timeout_s: s.
     """
-    n = len(model.catalogue)
-    source, target = np.arange(n)[:, None], np.arange(n)[None, :]
-    facts = fluid_step(model.rows, None, source, target, rate, 0.0, interval_s, timeout_s)
-    p95 = facts.p95_ms
-    if careful > rate:
-        p95 = fluid_step(model.rows, None, source, target, careful, 0.0, interval_s, timeout_s).p95_ms
-    return objective.terms(
-        energy_j=facts.energy_j,
+    every = np.arange(len(model.catalogue))
+    return table_values(
+        model,
+        objective,
+        every[:, None],
+        every[None, :],
+        rate=rate,
+        careful=careful,
+        queued=0.0,
         intensity=intensity,
-        arrived=rate * interval_s,
-        duration_s=interval_s,
-        accuracy=np.where(facts.answered > 0.0, facts.accuracy, objective.base.accuracy),
-        p95_ms=p95,
-    ).total
+        interval_s=interval_s,
+        timeout_s=timeout_s,
+    )
 
 
 class MPCController:

@@ -27,13 +27,7 @@ class StaticController:
 
     def decide(self, state: ControlState) -> Decision:
         """Always the same."""
-        usable = sum(state.available)
-        target = self.configuration
-        if target.active > usable:
-            active = [gpu for gpu in target.gpus if not gpu.parked][: max(usable, 1)]
-            rest = ClusterConfiguration.parked(len(target.gpus) - len(active))
-            target = ClusterConfiguration((*active, *rest.gpus))
-        return Decision(target, self.name)
+        return Decision(self.configuration.on_at_most(sum(state.available)), self.name)
 
 
 def base_controller(profile: Profile, gpus: int) -> StaticController:

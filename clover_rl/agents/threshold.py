@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from clover_rl.cluster.choices import homogeneous_catalogue
 from clover_rl.cluster.configuration import ClusterConfiguration, GpuConfiguration
 from clover_rl.cluster.geometry import multiset_layouts
 from clover_rl.control.controller import Decision
@@ -37,7 +36,7 @@ class ThresholdController:
         self._capacity = [1.0 / profile.service_s[name]["7g"] for name in variants]
         self.knows = (
             f"capacities of whole GPUs, the last load, the mean intensity so far; {len(variants)} x "
-            f"{model.gpus} of {len(homogeneous_catalogue(profile, model.gpus))} configurations"
+            f"{model.gpus} of {model.full_size} configurations"
         )
         self.reset(0)
 

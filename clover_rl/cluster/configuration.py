@@ -141,6 +141,13 @@ class ClusterConfiguration:
         """`active` GPUs alike, the rest parked."""
         return cls((gpu,) * active + (GpuConfiguration(),) * (gpus - active))
 
+    def on_at_most(self, gpus: int) -> ClusterConfiguration:
+        """The same on no more GPUs than there are (at least one), those that come first; the rest parked."""
+        if self.active <= gpus:
+            return self
+        kept = tuple(gpu for gpu in self.gpus if not gpu.parked)[: max(gpus, 1)]
+        return ClusterConfiguration(kept + (GpuConfiguration(),) * (len(self.gpus) - len(kept)))
+
     @classmethod
     def parked(cls, gpus: int) -> ClusterConfiguration:
         """All GPUs parked."""

@@ -160,14 +160,9 @@ class ObservationCodec:
 
     def encode_features(self, features: Features, out: NDArray[np.float32]) -> None:
         """Scale n states into `out`, shape (n, size)."""
-        if len(out) == 1:  # the same numbers, five times as fast where calls cost more than arithmetic
-            offset, scale, low, high = self.scales
-            whole = np.concatenate([getattr(features, field.name) for field in self.fields], axis=1)
-            out[:] = np.minimum(np.maximum((whole - offset) / scale, low), high)
-            return
-        for field in self.fields:
-            at = self.starts[field.name]
-            out[:, at : at + field.size] = self.encode_field(field.name, getattr(features, field.name))
+        offset, scale, low, high = self.scales
+        whole = np.concatenate([getattr(features, field.name) for field in self.fields], axis=1)
+        out[:] = np.minimum(np.maximum((whole - offset) / scale, low), high)
 
     def encode_field(self, name: str, raw: Floats) -> NDArray[np.float32]:
         """Raw quantities of one field, any shape, scaled and clipped."""

@@ -6,15 +6,56 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.cluster.objective import Objective
 from clover_rl.control.codecs import ActionCodec
 from clover_rl.control.state import ControlState
 from clover_rl.simulation.fluid import fluid_step
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["ActionScorer"]
+__all__ = ["ActionScorer", "table_values"]
+
+
+def table_values(
+    model: ClusterModel,
+    objective: Objective,
+    source: ArrayLike,
+    target: ArrayLike,
+    *,
+    rate: float,
+    careful: float,
+    queued: float,
+    intensity: float,
+    interval_s: float,
+    timeout_s: float,
+) -> NDArray[np.float64]:
+    """Objective of one interval from source to target on the table, of their broadcast shape.
+
+    Args:
+        model: what is believed of the cluster.
+        objective: weight and SLA.
+        source, target: indices of the catalogue.
+        rate: mean load, requests/s.
+        careful: load at which the p95 is read, requests/s.
+        queued: requests waiting at the start.
+        intensity: mean carbon intensity, gCO2/kWh.
+        interval_s: length of the interval, s.
+        timeout_s: a client stops waiting after this long, s.
+    """
+    facts = fluid_step(model.rows, source, target, rate, queued, interval_s, timeout_s)
+    p95 = facts.p95_ms
+    if careful != rate:
+        p95 = fluid_step(model.rows, source, target, careful, queued, interval_s, timeout_s).p95_ms
+    return objective.terms(
+        energy_j=facts.energy_j,
+        intensity=intensity,
+        arrived=rate * interval_s,
+        duration_s=interval_s,
+        accuracy=np.where(facts.answered > 0.0, facts.accuracy, objective.base.accuracy),
+        p95_ms=p95,
+    ).total
 
 
 @dataclass(frozen=True)
@@ -49,22 +90,18 @@ class ActionScorer:
         choices = np.arange(len(model.catalogue))
         source = self.source(state.configuration)
         queued = float(state.last.queued) if state.last else 0.0
-        duration = state.interval_s
-        facts = fluid_step(model.rows, None, source, choices, rate, queued, duration, self.timeout_s)
-        p95 = facts.p95_ms
-        if self.margin:
-            careful = rate * (1.0 + self.margin)
-            p95 = fluid_step(
-                model.rows, None, source, choices, careful, queued, duration, self.timeout_s
-            ).p95_ms
-        total = objective.terms(
-            energy_j=facts.energy_j,
+        total = table_values(
+            model,
+            objective,
+            source,
+            choices,
+            rate=rate,
+            careful=rate * (1.0 + self.margin),
+            queued=queued,
             intensity=intensity,
-            arrived=rate * duration,
-            duration_s=duration,
-            accuracy=np.where(facts.answered > 0.0, facts.accuracy, objective.base.accuracy),
-            p95_ms=p95,
-        ).total
+            interval_s=state.interval_s,
+            timeout_s=self.timeout_s,
+        )
         return np.where(self._codec.masks(state), total, -np.inf)
 
     def best(self, state: ControlState, rate: float, intensity: float) -> ClusterConfiguration:

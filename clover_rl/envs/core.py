@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.planner import plan_transition
 from clover_rl.cluster.profile import Profile
 from clover_rl.control.budget import BudgetKeeper
@@ -318,9 +317,7 @@ class EnvironmentCore:
             if fits[action]:
                 found = action
             else:
-                kind = next(gpu for gpu in own.gpus if not gpu.parked)
-                fewer = ClusterConfiguration.uniform(kind, max(available, 1), len(own.gpus))
-                index = self.model.catalogue.index(fewer)
+                index = self.model.catalogue.index(own.on_at_most(available))
                 if index is None:
                     distances = [own.distance(item) for item in configurations]
                     index = int(np.argmin(np.where(fits, distances, np.inf)))
@@ -446,7 +443,6 @@ class EnvironmentCore:
     def _fluid_at(self, choices: NDArray[np.intp], load: Floats) -> FluidStep:
         return fluid_step(
             self.model.rows,
-            None,
             self.action[:, None],
             choices,
             load,

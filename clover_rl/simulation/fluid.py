@@ -219,8 +219,7 @@ def _fluid_many(
 
 
 def fluid_step(
-    table: Table | FluidRows,
-    costs: TransitionCosts | None,
+    rows: FluidRows,
     source: ArrayLike,
     target: ArrayLike,
     rate: ArrayLike,
@@ -235,19 +234,13 @@ def fluid_step(
     of the wait reaches the p95.
 
     Args:
-        table: steady state of the catalogue; or rows prepared once, with costs None.
-        costs: of transitions between its configurations.
+        rows: steady state of the catalogue and costs of its transitions.
         source, target: indices of configurations.
         rate: mean arrival rate over the interval, requests/s.
         queued: requests waiting at the start.
         duration_s: length of the interval, s.
         timeout_s: a request waiting longer leaves.
     """
-    if isinstance(table, FluidRows):
-        rows = table
-    else:
-        assert costs is not None, "a table needs its costs"
-        rows = FluidRows.of(table, costs)
     src, dst, load, waiting = np.broadcast_arrays(
         np.asarray(source, np.intp),
         np.asarray(target, np.intp),

@@ -31,7 +31,7 @@ def value(
     objective = scenario.objective(model, w)
     total, at = 0.0, model.base
     for action, rate, intensity in zip(actions, rates, carbon, strict=True):
-        facts = fluid_step(model.rows, None, at, action, rate, 0.0, 300.0, 10.0)
+        facts = fluid_step(model.rows, at, action, rate, 0.0, 300.0, 10.0)
         total += float(
             objective.terms(
                 energy_j=facts.energy_j,

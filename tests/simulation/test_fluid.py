@@ -25,8 +25,7 @@ TIMEOUT = 10.0
 def run(small_model: ClusterModel) -> Run:
     def step(source: object, target: object, rate: object, queued: object = 0.0) -> FluidStep:
         return fluid_step(
-            small_model.table,
-            small_model.costs,
+            small_model.rows,
             source,  # type: ignore[arg-type]
             target,  # type: ignore[arg-type]
             rate,  # type: ignore[arg-type]

@@ -89,9 +89,7 @@ class Validator:
         scenario, model = self.scenario, self.model
         choices = np.arange(len(model.catalogue))[None, :, None]
         rate = core.rate[:, None, -core.steps :]
-        facts = fluid_step(
-            model.rows, None, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s
-        )
+        facts = fluid_step(model.rows, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
         total = core.objective.terms(
             energy_j=facts.energy_j,
             intensity=core.mean_intensity[:, None, :],

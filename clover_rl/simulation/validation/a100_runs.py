@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from clover_rl.cluster.interval import Interval
 from clover_rl.cluster.profile import Profile
 from clover_rl.simulation.cluster import SimulatedCluster
-from clover_rl.simulation.fluid import TransitionCosts, fluid_step
+from clover_rl.simulation.fluid import FluidRows, TransitionCosts, fluid_step
 from clover_rl.simulation.physics import Physics
-from clover_rl.simulation.tables import Table, build_table
+from clover_rl.simulation.tables import build_table
 from clover_rl.simulation.validation.a100_energy import Run, replayed_run
 from clover_rl.simulation.validation.a100_fit import host_slowed, sample_p95_ms
 from clover_rl.simulation.validation.a100_points import Point, configuration, sent_arrivals
@@ -62,20 +63,16 @@ class PointRuns:
         self.profile = profile
         self.configuration = configuration(profile, name)
         self.physics = Physics(profile)
-        self._table: Table | None = None
 
-    @property
-    def table(self) -> Table:
-        """Steady state of the configuration over load."""
-        if self._table is None:
-            self._table = build_table(self.physics, [self.configuration])
-        return self._table
+    @cached_property
+    def _rows(self) -> FluidRows:
+        """Steady state of the configuration over load; it is never changed."""
+        never = np.zeros((1, 1))
+        return FluidRows.of(build_table(self.physics, [self.configuration]), TransitionCosts(never, never))
 
     def at_table(self, rate: float, duration_s: float) -> Seen:
         """Table fidelity: steady state at a nominal load, with fluid backlog beyond the capacity."""
-        zero = np.zeros((1, 1))
-        costs = TransitionCosts(zero, zero)
-        step = fluid_step(self.table, costs, 0, 0, rate, 0.0, duration_s, np.inf)
+        step = fluid_step(self._rows, 0, 0, rate, 0.0, duration_s, np.inf)
         return Seen(float(step.energy_j / step.answered), float(step.p95_ms))
 
     def at_event(self, rate: float, duration_s: float, *, seeds: int = SEEDS) -> EventRun:
