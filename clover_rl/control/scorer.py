@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +87,10 @@ class ActionScorer:
     timeout_s: float
     margin: float = 0.0
 
+    @cached_property
+    def _codec(self) -> ActionCodec:
+        return ActionCodec(self.model.catalogue)
+
     def source(self, configuration: ClusterConfiguration) -> int:
         """Index of a configuration, or of the nearest one where it is not in the catalogue."""
         index = self.model.catalogue.index(configuration)
@@ -103,7 +108,7 @@ class ActionScorer:
         """
         choices = np.arange(len(self.model.catalogue))
         queued = float(state.last.queued) if state.last else 0.0
-        allowed = ActionCodec(self.model.catalogue).masks(state)
+        allowed = self._codec.masks(state)
         first = self._values(state, self.source(state.configuration), rate, intensity, queued)
         total = first.total
         if not (first.p95_ms[allowed] <= state.objective.sla_ms).any():
