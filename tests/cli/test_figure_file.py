@@ -1,4 +1,4 @@
-"""Writing figures: folders made, formats by ending, one sentence where it cannot be done, nothing left open."""
+"""Writing figures: folders made, formats by ending, one sentence where it cannot be, nothing left open."""
 
 from __future__ import annotations
 
