@@ -17,6 +17,7 @@ from clover_rl.cli import (
     infer,
     live_compare,
     load,
+    policies,
     profile,
     scenario,
     serve,
@@ -51,6 +52,7 @@ app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(env.app, name="env")
+app.add_typer(policies.app, name="policies")
 app.add_typer(profile.app, name="profile")
 app.add_typer(validate.app, name="validate")
 

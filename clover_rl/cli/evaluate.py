@@ -27,7 +27,9 @@ __all__ = ["evaluate"]
 
 def evaluate(
     scenario: str = SCENARIO,
-    policy: list[Path] = typer.Option([], help="Bundle to compare; may be repeated."),
+    policy: list[str] = typer.Option(
+        [], help="Bundle, or name of a shipped one; may be repeated. The scenario's own when left out."
+    ),
     against: str = typer.Option(
         "base,co2opt,static,search,annealing,oracle", help="Controllers, separated by commas."
     ),
@@ -44,7 +46,9 @@ def evaluate(
     """Compare controllers at event level: equal hardware, load and arrivals, transitions charged to all."""
     from clover_rl.agents import evaluate as evaluation
     from clover_rl.agents.bundle import open_bundle
+    from clover_rl.agents.shipped import resolve_bundle
     from clover_rl.cli.models import model_of
+    from clover_rl.cli.policy_choice import default_policies
     from clover_rl.errors import InputError
 
     chosen = chosen_scenario(scenario, settings)
@@ -56,12 +60,16 @@ def evaluate(
         raise InputError(
             f"unknown controller `{unknown[0]}`", fix=f"use some of {', '.join(evaluation.CONTROLLERS)}"
         )
-    bundles = [open_bundle(path) for path in policy]
-    labels = ["policy"] if len(bundles) == 1 else [f"policy {path.stem}" for path in policy]
+    files = [resolve_bundle(name) for name in policy]
+    bundles = [open_bundle(path) for path in files]
     model = model_of(chosen)
     found = chosen_windows(
         chosen, model, carbon, load, start=start, days=days, count=windows, split="test", seed=seed
     )
+    if not policy:
+        files = default_policies(chosen, model)
+        bundles = [open_bundle(path) for path in files]
+    labels = ["policy"] if len(files) == 1 else [f"policy {path.stem}" for path in files]
     with progress_bar("evaluating") as advance:
         result = evaluation.evaluate(
             chosen,
