@@ -106,7 +106,7 @@ def _record(
     where: str,
 ) -> Record:
     try:
-        rows = [_row(row) for row in document["windows"]]
+        rows = [_row(row) for row in document["windows"] if not row.get("conditions")]
         figures = headline(rows) | {"training_seconds": _rounded(training.get("seconds"))}
     except (KeyError, TypeError, AttributeError):
         raise InputError(

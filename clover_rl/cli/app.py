@@ -19,6 +19,7 @@ from clover_rl.cli import (
     load,
     policies,
     profile,
+    report,
     scenario,
     serve,
     status,
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
