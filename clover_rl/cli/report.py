@@ -46,9 +46,15 @@ def report(
         trainings += found[1]
     for name in policy:
         trainings += read_results(shipped_policy(name).training)[1]
+    for folder in (out.parent, *([figures] if figures else [])):
+        try:  # before minutes of drawing
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot be made ({error.strerror})", where=str(folder), fix="choose another folder"
+            ) from None
     page = build_page(studies, trainings, title=title, w=w)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page.html, encoding="utf-8")
     except OSError as error:
         raise InputError(

@@ -154,7 +154,9 @@ def test_a_wheel_holds_them(tmp_path: Path, packed: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=120)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        held = {name for name in archive.namelist() if name.startswith(f"{policies.as_posix()}/small/")}
+        names = archive.namelist()
+    assert "clover_rl/cli/reporting/page.css" in names
+    held = {name for name in names if name.startswith(f"{policies.as_posix()}/small/")}
     parts = ("small.clover", "recipe.yaml", "training.json", "result.json")
     assert held == {f"{policies.as_posix()}/small/{part}" for part in parts}
 

@@ -242,9 +242,12 @@ def test_absent_results_and_places_that_cannot_be_written_are_one_sentence(run: 
     folder = write_results(tmp_path / "results", document())
     status, _, err = run(folder, "-o", "/dev/null/x.html")
     assert status == 2
-    assert err.startswith("error: /dev/null/x.html: cannot be written")
+    assert err.startswith("error: /dev/null: cannot be made")
+    (tmp_path / "folder").mkdir()
+    status, _, err = run(folder, "-o", tmp_path / "folder")
+    assert "folder: cannot be written" in err
     status, _, err = run(folder, "-o", tmp_path / "x.html", "--figures", "/dev/null/x")
-    assert "error: /dev/null/x: figures cannot be written" in err
+    assert "error: /dev/null/x: cannot be made" in err
     status, _, err = run(folder, "-o", tmp_path / "x.html", "--policy", "nobody")
     assert "unknown policy `nobody`" in err
 
@@ -363,4 +366,7 @@ def test_five_seeds_are_one_controller_with_whiskers(run: Any, tmp_path: Path) -
     figures = tmp_path / "figures"
     run(write_results(tmp_path / "results", content), "-o", tmp_path / "r.html", "--figures", figures)
     assert "policies (5 seeds)" in (figures / "study1-headroom.svg").read_text()
-    assert "each training seed, and whiskers over them" in (tmp_path / "r.html").read_text()
+    assert (
+        "each training seed. Last line: mean over windows, faint each window. Whiskers"
+        in (tmp_path / "r.html").read_text()
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,22 +152,23 @@ def draw_headroom(study: Study, name: str) -> Picture | None:
     axes.set_xlabel("share of headroom: 0 is the best static configuration in hindsight, 1 the oracle")
     labels = [f"{each} ({len(seeds)} seeds)" if each == "policies" else each for each in handles]
     figure.legend(list(handles.values()), labels, loc="outside upper center", ncols=min(len(labels), 6))
-    return finish(figure, name, "Share of headroom", _caption(study, bool(seeds), "all windows" in groups))
+    return finish(figure, name, "Share of headroom", _caption(study, groups, bool(seeds)))
 
 
-def _caption(study: Study, seeds: bool, whole: bool) -> str:
+def _caption(study: Study, groups: Mapping[str, Mapping[str, _Line]], seeds: bool) -> str:
     gaps = [row.gap for row in study.rows if row.gap is not None]
-    return " ".join(
-        [
-            "Large: mean over the weights; faint: each weight.",
-            *(["For the trained policies: each training seed, and whiskers over them."] if seeds else []),
-            *(["Last line: mean over windows, faint each window, whiskers over windows."] if whole else []),
-            "Whiskers are 95 % intervals of the mean by Student's t, for three or more.",
-            "Rows whose gap says nothing have no share.",
-            *([f"Gaps are {min(gaps):.4f} to {max(gaps):.4f} of objective."] if gaps else []),
-            f"An arrow with a number: below {LOWEST:g}. Modelled, each request simulated.",
-        ]
-    )
+    whiskers = any(line.interval for lines in groups.values() for line in lines.values())
+    sentences = {
+        "Large: mean over the weights; faint: each weight.": True,
+        "For the trained policies: each training seed.": seeds,
+        "Last line: mean over windows, faint each window.": "all windows" in groups,
+        "Whiskers: 95 % interval of the mean over windows or seeds, by Student's t.": whiskers,
+        "Rows whose gap says nothing have no share.": True,
+        f"Gaps are {min(gaps, default=0.0):.4f} to {max(gaps, default=0.0):.4f} of objective.": bool(gaps),
+        f"An arrow with a number: below {LOWEST:g}.": True,
+        "Modelled, each request simulated.": True,
+    }
+    return " ".join(sentence for sentence, said in sentences.items() if said)
 
 
 def _dot(axes: Any, look: Look, line: _Line, at: float) -> Any:

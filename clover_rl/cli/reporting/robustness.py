@@ -58,7 +58,7 @@ def robustness(study: Study) -> str | None:
     ]
     head = ["condition", "controller", "SLA held", "SLA held, worst", "objective", "against as modelled"]
     head += ["saved against BASE", "accuracy lost"]
-    caption = f"Robustness: means over {len(met)} disturbed windows and weights; controllers were not told"
+    caption = f"Robustness: means over the windows and weights that were disturbed ({len(met)})"
     return html_table(caption, head, body, ["", "", *(["modelled"] * (len(head) - 2))])
 
 
