@@ -16,7 +16,7 @@ from clover_rl.cli.app import main
 from clover_rl.cli.reporting.bands import gpus_of, mix_of
 from clover_rl.cli.reporting.headroom_figure import interval_of
 from clover_rl.cli.reporting.palette import chosen, look_of, ordered
-from clover_rl.cli.reporting.results import Row, Run, Study
+from clover_rl.cli.reporting.results import Row, Run, Study, read_results
 from clover_rl.cli.reporting.robustness import condition_name, robustness
 from clover_rl.cli.reporting.tables import means
 from tests.cli.report_results import document, tiny, training, write_results
@@ -111,7 +111,7 @@ def test_everything_is_on_the_page_and_in_files_beside_it(run: Any, tmp_path: Pa
 
 def test_the_page_asks_for_nothing_and_holds_no_script(run: Any, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
-    run(write_results(tmp_path / "results", document()), "-o", out)
+    run(write_results(tmp_path / "results", tiny()), "-o", out)
     page = checked(out.read_text(encoding="utf-8"))
     assert "script" not in page.names
     inside = {f"#{place}" for place in page.ids} | {"data:,"}
@@ -135,7 +135,7 @@ def test_names_are_escaped_wherever_they_are_shown(run: Any, tmp_path: Path) -> 
 
 
 def test_the_same_results_give_the_same_bytes(run: Any, tmp_path: Path) -> None:
-    results = write_results(tmp_path / "results", document())
+    results = write_results(tmp_path / "results", tiny())
     (results / "training.json").write_text(json.dumps(training()))
     made = []
     for turn in ("a", "b"):
@@ -148,7 +148,7 @@ def test_the_same_results_give_the_same_bytes(run: Any, tmp_path: Path) -> None:
 def test_users_own_settings_of_matplotlib_change_nothing(run: Any, tmp_path: Path) -> None:
     import matplotlib
 
-    results = write_results(tmp_path / "results", document())
+    results = write_results(tmp_path / "results", tiny(), runs=False)
     run(results, "-o", tmp_path / "a.html")
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.hashsalt": None}):
         run(results, "-o", tmp_path / "b.html")
@@ -158,6 +158,7 @@ def test_users_own_settings_of_matplotlib_change_nothing(run: Any, tmp_path: Pat
 
 def test_what_the_results_do_not_hold_is_left_out_with_a_sentence(run: Any, tmp_path: Path) -> None:
     content = document()
+    del content["equal_accuracy"]
     content["windows"] = [row for row in content["windows"] if not row["conditions"]]
     for row in content["windows"]:
         row["gap"] = None
@@ -168,8 +169,8 @@ def test_what_the_results_do_not_hold_is_left_out_with_a_sentence(run: Any, tmp_
     status, _, err = run(write_results(tmp_path / "results", content, runs=False), "-o", out)
     assert status == 0
     sentences = err.strip().splitlines()
-    assert len(sentences) == 6
-    parts = ("frontier", "headroom", "cause", "robustness", "Days", "Learning")
+    assert len(sentences) == 7
+    parts = ("frontier", "equal accuracy", "headroom", "cause", "robustness", "Days", "Learning")
     for part, sentence in zip(parts, sentences, strict=True):
         assert sentence.startswith("note: ")
         assert part in sentence
@@ -364,9 +365,36 @@ def test_five_seeds_are_one_controller_with_whiskers(run: Any, tmp_path: Path) -
             shifted = None if share is None else share + 0.01 * seed
             row["controllers"][f"policy seed{seed}"] = policy | {"headroom_share": shifted}
     figures = tmp_path / "figures"
-    run(write_results(tmp_path / "results", content), "-o", tmp_path / "r.html", "--figures", figures)
+    folder = write_results(tmp_path / "results", content, runs=False)
+    run(folder, "-o", tmp_path / "r.html", "--figures", figures)
     assert "policies (5 seeds)" in (figures / "study1-headroom.svg").read_text()
-    assert (
-        "each training seed. Last line: mean over windows, faint each window. Whiskers"
-        in (tmp_path / "r.html").read_text()
-    )
+    said = "each training seed. Last line: mean over windows, faint each window. Whiskers"
+    assert said in (tmp_path / "r.html").read_text()
+
+
+def test_pooled_seeds_are_drawn_once(run: Any, tmp_path: Path) -> None:
+    content = tiny()
+    controllers = content["windows"][0]["controllers"]
+    policy = controllers["policy"]
+    members = [f"policy seed {seed}" for seed in range(3)]
+    controllers |= {name: dict(policy) for name in members}
+    controllers["policy"] = policy | {"members": members, "run": None}
+    figures = tmp_path / "figures"
+    folder = write_results(tmp_path / "results", content)
+    run(folder, "-o", tmp_path / "r.html", "--figures", figures)
+    drawn = {path.stem: path.read_text() for path in figures.glob("*.svg")}
+    assert "policies (3 seeds)" in drawn["study1-headroom"]
+    assert "seed" not in drawn["study1-frontier"] + drawn["study1-causes"]
+    assert "policy seed 0" in drawn["study1-day1"]
+    assert "policy seed 1" not in drawn["study1-day1"]
+
+
+def test_windows_drawn_from_one_pair_of_files_stay_apart(tmp_path: Path) -> None:
+    content = tiny()
+    row = content["windows"][0]
+    content["windows"] = [row | {"window": 4}, row | {"window": 7}, row | {"window": 4, "w": 0.1}]
+    (study,), _ = read_results(write_results(tmp_path / "results", content, runs=False))
+    assert [(window[1], len(rows)) for window, rows in study.windows.items()] == [
+        ("m-large #1", 2),
+        ("m-large #2", 1),
+    ]

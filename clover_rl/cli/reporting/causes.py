@@ -20,7 +20,9 @@ def draw_causes(study: Study, w: float, name: str) -> Picture | None:
     split = [
         each for each in study.controllers if any(each in row.runs and row.runs[each].causes for row in rows)
     ]
-    names = chosen((each for each in split if each not in ("base", "clairvoyant")), MOST_PANELS)
+    names = chosen(
+        (each for each in split if each not in ("base", "clairvoyant", *study.members)), MOST_PANELS
+    )
     if not names:
         return None
     causes = list(CAUSES)

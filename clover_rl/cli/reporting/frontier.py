@@ -19,6 +19,8 @@ def draw_frontier(study: Study, name: str) -> Picture | None:
     for window, rows in study.windows.items():
         for row in rows:
             for each, run in row.runs.items():
+                if each in study.members:
+                    continue
                 loss, carbon = run.get("accuracy_loss"), row.relative_carbon(each)
                 if loss is not None and carbon is not None:
                     points.setdefault(window, {}).setdefault(each, []).append((loss, carbon))

@@ -99,7 +99,8 @@ def _mean(values: Sequence[float]) -> float:
 def _window_lines(rows: Sequence[Row], seeds: Sequence[str]) -> dict[str, _Line]:
     """A window's lines. Weights are chosen, no sample, and have no interval; training seeds are one."""
     shares = headroom_shares(rows)
-    lines = {name: _Line(found, None) for name, found in shares.items() if name not in seeds}
+    pools = {name for row in rows for name, run in row.runs.items() if run.figures.get("members")}
+    lines = {name: _Line(found, None) for name, found in shares.items() if name not in {*seeds, *pools}}
     trained = [_mean(shares[name]) for name in seeds if name in shares]
     return lines | ({"policies": _Line(trained, interval_of(trained))} if trained else {})
 
@@ -116,7 +117,7 @@ def _all_lines(windows: Sequence[dict[str, _Line]]) -> dict[str, _Line]:
 def draw_headroom(study: Study, name: str) -> Picture | None:
     """One line a window and one for all; None where no gap was large enough to share."""
     policies = [each for each in study.controllers if each.startswith("policy ")]
-    seeds = policies if len(policies) > 2 else []
+    seeds = study.members or (policies if len(policies) > 2 else [])
     groups = {
         " x ".join(part for part in window if part): lines
         for window, rows in study.windows.items()

@@ -15,7 +15,7 @@ from clover_rl.cli.reporting.learning import draw_learning
 from clover_rl.cli.reporting.picture import Picture, styled
 from clover_rl.cli.reporting.results import Study, Training, number_of
 from clover_rl.cli.reporting.robustness import robustness
-from clover_rl.cli.reporting.tables import everything, means
+from clover_rl.cli.reporting.tables import equal_accuracy, everything, means
 from clover_rl.cli.reporting.timeline import draw_timeline
 
 __all__ = ["Page", "build_page"]
@@ -134,6 +134,10 @@ def _study(writer: _Writer, study: Study, place: str, w: float) -> None:
     writer.picture(
         draw_frontier(study, f"{place}-frontier"),
         "The carbon-accuracy frontier is left out: the results hold no carbon and accuracy.",
+    )
+    writer.table(
+        equal_accuracy(study),
+        "Carbon at equal accuracy is left out: the results do not say it, or no losses reach as far.",
     )
     writer.picture(
         draw_headroom(study, f"{place}-headroom"),

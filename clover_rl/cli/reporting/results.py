@@ -120,6 +120,12 @@ class Study:
         return list(dict.fromkeys(name for row in self.rows for name in row.runs))
 
     @property
+    def members(self) -> list[str]:
+        """Controllers that are pooled into another one: training seeds of one recipe."""
+        pools = [run.figures.get("members") for row in self.rows for run in row.runs.values()]
+        return list(dict.fromkeys(str(name) for pool in pools if isinstance(pool, list) for name in pool))
+
+    @property
     def weights(self) -> list[float]:
         """Weights of carbon, ascending."""
         return sorted({row.w for row in self.rows})
@@ -235,9 +241,10 @@ def _study(source: str, path: Path, content: dict[str, Any]) -> Study:
             fix="name what `clover-rl evaluate --out` or `--json` wrote",
         )
     found = []
+    names = _window_names(rows)
     for index, row in enumerate(rows):
         try:
-            found.append(_row(row, path.parent / "runs"))
+            found.append(_row(row, names[index], path.parent / "runs"))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise InputError(
                 "lacks its weight or its controllers",
@@ -254,7 +261,24 @@ def _study(source: str, path: Path, content: dict[str, Any]) -> Study:
     return Study(source, content, rows_as_modelled, [row for row in found if row.conditions])
 
 
-def _row(row: Mapping[str, Any], runs: Path) -> Row:
+def _window_names(rows: Sequence[Any]) -> list[tuple[str, str]]:
+    """What each row's window is called; windows drawn from one pair of files are numbered."""
+    pairs = [
+        (str(row.get("carbon", "")), str(row.get("load", ""))) if isinstance(row, dict) else ("", "")
+        for row in rows
+    ]
+    drawn: dict[tuple[str, str], dict[str, None]] = {}
+    for pair, row in zip(pairs, rows, strict=True):
+        drawn.setdefault(pair, {})[str(row.get("window")) if isinstance(row, dict) else ""] = None
+    return [
+        (pair[0], f"{pair[1]} #{1 + list(drawn[pair]).index(str(row.get('window')))}")
+        if len(drawn[pair]) > 1
+        else pair
+        for pair, row in zip(pairs, rows, strict=True)
+    ]
+
+
+def _row(row: Mapping[str, Any], window: tuple[str, str], runs: Path) -> Row:
     w = number_of(row["w"])
     if w is None:
         raise ValueError("no weight")
@@ -265,8 +289,7 @@ def _row(row: Mapping[str, Any], runs: Path) -> Row:
     if not controllers:
         raise ValueError("no controllers")
     return Row(
-        str(row.get("carbon", "")),
-        str(row.get("load", "")),
+        *window,
         w,
         number_of(row.get("sla_ms")),
         number_of(row.get("gap")),

@@ -49,7 +49,9 @@ def robustness(study: Study) -> str | None:
     met = {(row.window, row.w) for row in study.disturbed}
     modelled = [row for row in study.rows if (row.window, row.w) in met]
     groups = {PLAIN: modelled, **groups} if modelled else groups
-    names = ordered(name for rows in groups.values() for row in rows for name in row.runs)
+    names = ordered(
+        name for rows in groups.values() for row in rows for name in row.runs if name not in study.members
+    )
     body = [
         [escape(condition), named(study, name), *_cells(rows, modelled, name)]
         for condition, rows in groups.items()

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from html import escape
 
 from clover_rl.cli.reporting.palette import look_of, ordered
-from clover_rl.cli.reporting.results import Row, Study
+from clover_rl.cli.reporting.results import Row, Study, number_of
 
-__all__ = ["ABSENT", "COLUMNS", "Column", "everything", "html_table", "mean_of", "means", "named", "percent"]
+__all__ = [
+    "ABSENT",
+    "COLUMNS",
+    "Column",
+    "equal_accuracy",
+    "everything",
+    "html_table",
+    "mean_of",
+    "means",
+    "named",
+    "percent",
+]
 
 ABSENT = "–"  # noqa: RUF001 - a dash for people
 
@@ -123,7 +134,7 @@ def means(study: Study, w: float) -> str:
     columns = _present(study)
     head = ["controller", *(escape(column.title) for column in columns), "SLA held, worst window"]
     body = []
-    for name in ordered(each for row in rows for each in row.runs):
+    for name in ordered(each for row in rows for each in row.runs if each not in study.members):
         own = [row for row in rows if name in row.runs]
         values: dict[str, float | None] = {}
         for column in columns:
@@ -134,6 +145,40 @@ def means(study: Study, w: float) -> str:
     count = f"{len(rows)} windows" if len(rows) != 1 else "one window"
     kinds = ["", *(column.kind for column in columns), "modelled"]
     return html_table(f"Means over {count} at w = {w:g}", head, body, kinds)
+
+
+def equal_accuracy(study: Study) -> str | None:
+    """Carbon where each controller loses the same accuracy, one line a window and loss.
+
+    Returns:
+        HTML; None where the results do not say, or no controller's losses reach that far.
+    """
+    found = study.document.get("equal_accuracy")
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    rows = [row for row in rows if not row.get("conditions") and isinstance(row.get("controllers"), dict)]
+    shown = [
+        {name: figures for name, figures in row["controllers"].items() if isinstance(figures, dict)}
+        for row in rows
+    ]
+    names = ordered(name for each in shown for name in each if name not in study.members)
+    if not names:
+        return None
+    body = []
+    for row, controllers in zip(rows, shown, strict=True):
+        loss = number_of(row.get("accuracy_loss"))
+        window = " x ".join(str(row[key]) for key in ("carbon", "load") if row.get(key))
+        cells = []
+        for name in names:
+            carbon = number_of(controllers.get(name, {}).get("carbon_g_per_request"))
+            saved = number_of(controllers.get(name, {}).get("saved"))
+            text = ABSENT if carbon is None else _carbon(carbon)
+            cells.append(escape(text if saved is None else f"{text} ({percent(1)(saved)})"))
+        body.append([escape(window), ABSENT if loss is None else percent(0)(loss), *cells])
+    caption = "Carbon at equal accuracy lost: gCO2 / request (saved against BASE), read between weights"
+    kinds = ["", "", *(["modelled"] * len(names))]
+    return html_table(
+        caption, ["window", "accuracy lost", *(named(study, name) for name in names)], body, kinds
+    )
 
 
 def everything(study: Study) -> str:

@@ -30,7 +30,8 @@ def draw_timeline(study: Study, row: Row, name: str) -> Picture | None:
 
     Of a window of several days the one with the widest swing of intensity is drawn.
     """
-    with_series = {name: run for name, run in row.runs.items() if run.series}
+    others = study.members[1:]  # one training seed stands for all
+    with_series = {name: run for name, run in row.runs.items() if run.series and name not in others}
     if not with_series:
         return None
     names = chosen(with_series, MOST_CONTROLLERS)
