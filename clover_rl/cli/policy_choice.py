@@ -9,15 +9,15 @@ from clover_rl.cli.output import note
 
 if TYPE_CHECKING:
     from clover_rl.envs.scenario import Scenario
-    from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["controller_or_bundle", "default_policies"]
 
 
-def default_policies(scenario: Scenario, model: ClusterModel) -> list[Path]:
+def default_policies(scenario: Scenario) -> list[Path]:
     """The bundle shipped for a scenario, where none was named; a note on stderr says why there is none."""
     from clover_rl.agents.bundle import open_bundle
     from clover_rl.agents.shipped import shipped_for
+    from clover_rl.cli.models import model_of
     from clover_rl.errors import BundleError
 
     path = shipped_for(scenario.name)
@@ -25,7 +25,7 @@ def default_policies(scenario: Scenario, model: ClusterModel) -> list[Path]:
         note(f"note: no policy is shipped for `{scenario.name}`; name one with --policy to compare it")
         return []
     try:
-        open_bundle(path).check(model)
+        open_bundle(path).check(model_of(scenario))
     except BundleError as error:
         note(f"note: the policy shipped for `{scenario.name}` is left out: {error}")
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ class ActionScorer:
     model: ClusterModel
     timeout_s: float
     margin: float = 0.0
+
+    @cached_property
+    def _codec(self) -> ActionCodec:
+        return ActionCodec(self.model.catalogue)
 
     def source(self, configuration: ClusterConfiguration) -> int:
         """Index of a configuration, or of the nearest one where it is not in the catalogue."""
@@ -60,7 +65,7 @@ class ActionScorer:
             accuracy=np.where(facts.answered > 0.0, facts.accuracy, objective.base.accuracy),
             p95_ms=p95,
         ).total
-        return np.where(ActionCodec(model.catalogue).masks(state), total, -np.inf)
+        return np.where(self._codec.masks(state), total, -np.inf)
 
     def best(self, state: ControlState, rate: float, intensity: float) -> ClusterConfiguration:
         """The configuration of the highest score."""

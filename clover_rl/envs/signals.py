@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -53,6 +54,17 @@ class EpisodeSignals:
     start: float
     load_start: float
     load_factor: float = 1.0
+
+    @property
+    def sha256(self) -> str:
+        """Of all that a run sees of them: points, kinds, forecaster and start; not what they are called."""
+        content = hashlib.sha256()
+        for trace in (self.carbon, self.load):
+            content.update(trace.times_s.tobytes() + trace.values.tobytes())
+            about = [trace.kind, trace.interpolation, trace.end_s, str(trace.epoch), trace.utc_offset_h]
+            content.update(repr([*about, trace.forecaster]).encode())
+        content.update(repr([self.start, self.load_start]).encode())
+        return content.hexdigest()
 
     def feeds(self, scenario: Scenario, warm_up: int = 0) -> tuple[CarbonFeed, LoadFeed]:
         """Both as a run sees them that decides for the first time after `warm_up` intervals.

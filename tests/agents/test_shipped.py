@@ -22,6 +22,7 @@ from clover_rl.cli.policies import policy_document
 from clover_rl.cli.policy_choice import controller_or_bundle
 from clover_rl.envs.scenario import load_scenario, scenario_names
 from clover_rl.errors import BundleError, InputError
+from tests.serving.server_process import run_cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = str(REPOSITORY / "tests" / "data" / "small-scenario.yaml")
@@ -44,24 +45,17 @@ def packed(run: Path, bundle_path: Path, tmp_path_factory: pytest.TempPathFactor
     """A folder of policies with `small` in it, packed from a run, its bundle and its evaluation."""
     folder = tmp_path_factory.mktemp("policies")
     evaluation = folder / "evaluation.json"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["clover-rl", "evaluate", "/some/where/small.yaml", "--days", "0.1"])
-        evaluation.write_text(json.dumps(evaluated(bundle_path)))
+    evaluation.write_text(json.dumps(evaluated(bundle_path)))
     pack(run, bundle_path, evaluation, folder / "packed")
     return folder / "packed"
 
 
 def evaluated(bundle: Path) -> dict[str, Any]:
-    from clover_rl.agents.evaluate import evaluate
-    from clover_rl.agents.windows import generated_windows
-    from clover_rl.cli.evaluate import document
-
-    scenario = load_scenario(SMALL)
-    model = scenario.model()
-    windows = generated_windows(scenario, model, count=1, days=0.1, split="test", seed=1)
-    policies = [("policy", open_bundle(bundle))]
-    found = evaluate(scenario, model, windows, weights=[0.1], against=["base"], policies=policies)
-    return document(found, 1)
+    """The document of a short evaluation, as if asked for with an absolute path."""
+    short = ("--windows", "1", "--days", "0.1", "--w", "0.1", "--against", "base", "--json")
+    done = run_cli("evaluate", SMALL, "--policy", str(bundle), *short, timeout=300.0)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) | {"command": "clover-rl evaluate /some/where/small.yaml --days 0.1"}
 
 
 @pytest.fixture
