@@ -18,7 +18,7 @@ TO = typer.Option("127.0.0.1:8002", help="Control port of the server, HOST:PORT.
 
 
 def deploy(
-    bundle: str = typer.Argument(help="A .clover file, or base, co2opt, search, annealing."),
+    bundle: str = typer.Argument(help="A .clover file, a shipped policy, or a controller as annealing."),
     to: str = TO,
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
@@ -27,15 +27,16 @@ def deploy(
 
     require("serve", "grpc")
     from clover_rl.agents.bundle import open_bundle
+    from clover_rl.cli.policy_choice import controller_or_bundle
     from clover_rl.serving.clients.control_client import ControlClient
 
+    chosen = controller_or_bundle(bundle)
     with ControlClient(to) as client:
-        if bundle.endswith(".clover"):
-            path = Path(bundle)
-            open_bundle(path)
-            response = client.deploy(path.read_bytes())
+        if isinstance(chosen, Path):
+            open_bundle(chosen)
+            response = client.deploy(chosen.read_bytes())
         else:
-            response = client.activate(bundle)
+            response = client.activate(chosen)
     _show(response, json_)
 
 

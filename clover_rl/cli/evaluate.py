@@ -33,7 +33,9 @@ POOL = "policy"
 
 def evaluate(
     scenario: str | None = typer.Argument(None, help="Shipped name or YAML file."),
-    policy: list[Path] = typer.Option([], help="Bundle to compare; may be repeated."),
+    policy: list[str] = typer.Option(
+        [], help="Bundle, or name of a shipped one; may be repeated. The scenario's own when left out."
+    ),
     policy_seeds: list[str] = typer.Option(
         [], metavar="GLOB", help="Bundles that differ in their training seed only, as 'seeds/*.clover'."
     ),
@@ -80,15 +82,19 @@ def evaluate(
     from clover_rl.agents.conditions import PLAIN, ROBUST
     from clover_rl.agents.document import Inputs
     from clover_rl.agents.plan import ALL
+    from clover_rl.agents.shipped import resolve_bundle
     from clover_rl.cli.evaluate_check import checked
     from clover_rl.cli.evaluate_show import show
+    from clover_rl.cli.policy_choice import default_policies
     from clover_rl.errors import InputError
 
+    named = [resolve_bundle(name) for name in policy]
+    seeds = _matches(policy_seeds)
     if check is not None:
         checked(
             check,
             scenario=scenario,
-            files=[*carbon, *load, *policy, *_matches(policy_seeds)],
+            files=[*carbon, *load, *named, *seeds],
             sample=check_sample,
             seed=seed,
             tolerance=tolerance,
@@ -99,7 +105,9 @@ def evaluate(
     if scenario is None:
         raise InputError("no scenario is named", fix="give a shipped name, a YAML file, or --check FILE")
     chosen = chosen_scenario(scenario, settings)
-    files, bundles = named_policies(policy, _matches(policy_seeds))
+    if not named and not seeds:
+        named = default_policies(chosen)
+    files, bundles = named_policies(named, seeds)
     inputs = Inputs(
         scenario=scenario,
         carbon=carbon,

@@ -23,7 +23,7 @@ MOST_PROCESSES = 44
 
 def live_compare(
     scenario: str = typer.Argument("h100-live", help="Shipped name or YAML file."),
-    policy: Path | None = typer.Option(None, help="Bundle of the trained policy."),
+    policy: str | None = typer.Option(None, help="Bundle of the trained policy, or name of a shipped one."),
     controllers: str = typer.Option("base,static,search,annealing,policy", help="Who, in the order of days."),
     partition: str = typer.Option("mps", help="emulated, mps or mig."),
     devices: str = typer.Option("0", help="Cards, as 0,1 or UUIDs; none for emulated."),
@@ -39,6 +39,7 @@ def live_compare(
     import asyncio
 
     from clover_rl.agents.bundle import open_bundle
+    from clover_rl.agents.shipped import resolve_bundle
     from clover_rl.cli.extras import require
     from clover_rl.cli.models import model_of
     from clover_rl.envs.scenario import load_scenario
@@ -51,6 +52,7 @@ def live_compare(
     require("serve", "grpc", "grpc_health", "grpc_reflection", "onnxruntime", "prometheus_client")
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
+    bundle = open_bundle(resolve_bundle(policy)) if policy else None
     chosen = load_scenario(scenario)
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
     cards.check(chosen.gpus)
@@ -64,7 +66,7 @@ def live_compare(
             model,
             _signals(chosen, model, carbon, load, start, seed),
             names=names,
-            bundle=open_bundle(policy) if policy else None,
+            bundle=bundle,
             w=w,
             seed=seed,
         )

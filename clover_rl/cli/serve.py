@@ -15,7 +15,9 @@ __all__ = ["serve"]
 def serve(
     scenario: str = SCENARIO,
     controller: str | None = typer.Option(
-        None, help="base, co2opt, search, annealing or a .clover file; the ledger's, else annealing."
+        None,
+        help="base, co2opt, search, annealing ..., a .clover file or a shipped policy; "
+        "the ledger's, else annealing.",
     ),
     w: float = typer.Option(0.05, help="Weight of carbon."),
     carbon: Path | None = typer.Option(None, help="Carbon CSV; the scenario's first, or a generated trace."),
@@ -51,6 +53,7 @@ def serve(
 
     require("serve", "grpc", "grpc_health", "grpc_reflection", "onnxruntime", "prometheus_client")
     from clover_rl.cli.models import model_of
+    from clover_rl.cli.policy_choice import controller_or_bundle
     from clover_rl.cli.server import run_server
     from clover_rl.errors import InputError
     from clover_rl.serving.control.carbon_source import carbon_trace
@@ -65,6 +68,7 @@ def serve(
     style: LogFormat = "json" if log_format == "json" else "text"
     if log_format != style:
         raise InputError(f"--log-format is `{log_format}`", fix="use text or json")
+    in_charge = None if controller is None else str(controller_or_bundle(controller))
     scaled = [] if time_scale is None else [f"time_scale={time_scale!r}"]
     chosen = chosen_scenario(scenario, [*changes, *scaled])
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
@@ -86,7 +90,7 @@ def serve(
         state=folder,
         carbon=trace,
         carbon_start=begin,
-        controller=controller,
+        controller=in_charge,
         w=w,
         host=host,
         port=port,
