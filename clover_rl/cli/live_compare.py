@@ -22,7 +22,7 @@ __all__ = ["live_compare"]
 
 MOST_PROCESSES = 44
 """MPS serves 48 clients a card (NVIDIA's MPS documentation); some are left for what nobody foresaw."""
-FORESEEN = 3
+FORESEEN = 10
 """Days of each controller that are simulated to see which processes will be needed."""
 
 
@@ -76,8 +76,11 @@ def live_compare(
     if measure_only:
         note(f"measured: {', '.join(kept.days)}; kept in {out}")
         return
-    if missing := [name for name in kept.days if name not in kept.document["days"]]:
-        _predict(contest(missing), kept)
+    for index, run in enumerate(kept.runs):
+        if missing := [name for name in run["controllers"] if name not in kept.document["days"]]:
+            note(f"predicting the days of {', '.join(missing)}")
+            _predict(contest(missing), kept, index)
+    kept.finish(command_line())
     document = kept.document
     _picture(document, model.sla_ms, out / "live.png")
     if json_:
@@ -101,8 +104,6 @@ def _measure(contest: Contest, cards: PartitionSettings, kept: Kept, *, calibrat
     prepared = needed_processes(
         model, predict(contest, FORESEEN), MOST_PROCESSES, [stage.configuration for stage in planned]
     )
-    if kept.stages:
-        planned = planned[:1]  # the card is known; it only has to be warm
     with progress_bar("serving") as bar:
         orders = Orders(
             prepared=prepared,
@@ -111,20 +112,19 @@ def _measure(contest: Contest, cards: PartitionSettings, kept: Kept, *, calibrat
             report=_told(bar),
             done=lambda name, day: kept.day(name, raw_day(day, model)),
         )
-        asyncio.run(run_live(contest, cards, kept.fresh(), orders))
+        asyncio.run(run_live(contest, cards, kept.begin(), orders))
 
 
-def _predict(contest: Contest, kept: Kept) -> None:
+def _predict(contest: Contest, kept: Kept, run: int) -> None:
     from clover_rl.serving.live.calibration import calibrated
     from clover_rl.serving.live.outcome import Predicted, compared
     from clover_rl.serving.live.plan import predict, predict_sent
     from clover_rl.serving.live.replay import replayed
     from clover_rl.simulation.physics import Physics
 
-    note("predicting every controller's day")
-    model = contest.model
+    model, stages = contest.model, kept.stages(run)
     shipped = predict(contest)
-    found = calibrated(model.profile, kept.stages, model.gpus) if kept.stages else None
+    found = calibrated(model.profile, stages, model.gpus) if stages else None
     card = Physics(found.profile) if found else None
     own = predict(contest, physics=card) if card else None
     for name in contest.makers:
@@ -134,7 +134,8 @@ def _predict(contest: Contest, kept: Kept) -> None:
             sent = predict_sent(contest, name, raw["first"], card, found.front_s)
             sides = Predicted(shipped[name], own[name], sent, replayed(contest, raw, card))
         kept.compared(name, compared(raw, sides, model))
-    kept.finish(command_line(), found)
+    if found:
+        kept.came_to(run, found)
 
 
 def _signals(
@@ -223,6 +224,7 @@ def _print(document: dict[str, Any]) -> None:
 
 SIDES = {
     "shipped": "shipped profile, arrivals of its own",
+    "card": "this card's, arrivals of its own",
     "sent": "this card's, the requests sent",
     "replayed": "this card's, replayed",
 }

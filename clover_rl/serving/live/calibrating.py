@@ -94,6 +94,11 @@ async def _stage(
     )
 
 
+def _spread(values: Sequence[float]) -> float:
+    low, high = np.quantile(values, (0.16, 0.84))
+    return float(0.5 * (high - low))
+
+
 def _gap_ms(log: Sequence[CompletedRequest]) -> float:
     """Median time between the arrivals, in the queue, of every two requests that were sent together, ms."""
     arrived = sorted(request.arrived_s for request in log)
@@ -121,6 +126,6 @@ def _pairs(log: Sequence[CompletedRequest], since: float, until: float) -> tuple
             busy.setdefault(key, []).append(1000.0 * took)
             served[key] += inside / took  # type: ignore[assignment]
     return tuple(
-        PairTime(*key, served[key] / (until - since), len(each), float(np.mean(each)), float(np.std(each)))
+        PairTime(*key, served[key] / (until - since), len(each), float(np.median(each)), _spread(each))
         for key, each in sorted(busy.items())
     )

@@ -52,14 +52,18 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class PairTime:
-    """A variant on a slice type in a stage: requests/s, requests, how long one kept an instance busy, ms."""
+    """A variant on a slice type in a stage: requests/s, requests, how long one kept an instance, ms.
+
+    The median, and half of what lies between the 16th and the 84th percentile: one request that was held up
+    by something else on the machine is no property of the card.
+    """
 
     variant: str
     slice: str
     rate: float
     requests: int
-    mean_ms: float
-    sd_ms: float
+    median_ms: float
+    spread_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Calibrated:
 
 
 def stages(profile: Profile, gpus: int) -> list[Stage]:
-    """Every variant on a whole card under two loads, high and low in turn; then other pairs in company."""
+    """Every variant on a whole card under two loads, high and low in turn; then others in company."""
     physics, variants = Physics(profile), list(profile.application.variants)
     layouts = multiset_layouts(profile.gpu)
     whole = next(layout for layout in layouts if len(layout.placements) == 1 and _is_whole(layout, profile))
@@ -131,9 +135,9 @@ def stages(profile: Profile, gpus: int) -> list[Stage]:
 def calibrated(profile: Profile, results: Sequence[StageResult], gpus: int) -> Calibrated:
     """The profile with what the stages showed.
 
-    Times: mean time busy over the slowdown that the profile's law gives in that company; a pair that no stage
-    had gets the shipped time and the median of what the others differ by. Power: least squares of idle power,
-    one energy for each variant on a whole card, and one factor on the shipped energies of all other pairs.
+    Times: median time busy over the slowdown that the profile's law gives in that company; a pair that no
+    stage had gets the shipped time and the median of what the others differ by. Power: least squares of idle
+    power, one energy for each variant on a whole card, and one factor on the shipped energies of all others.
 
     Args:
         profile: as shipped.
@@ -162,9 +166,9 @@ def calibrated(profile: Profile, results: Sequence[StageResult], gpus: int) -> C
             )
         }
         for pair in result.pairs:
-            alone_ms = pair.mean_ms / slowdown[pair.variant, pair.slice]
+            alone_ms = pair.median_ms / slowdown[pair.variant, pair.slice]
             times.setdefault((pair.variant, pair.slice), []).append((alone_ms, pair.requests))
-            spread.append((pair.requests, (pair.sd_ms / pair.mean_ms) ** 2))
+            spread.append((pair.requests, (pair.spread_ms / pair.median_ms) ** 2))
         watts.append(result.watts)
         rows.append(result.pairs)
         slow.append(slowdown)

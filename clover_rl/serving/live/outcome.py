@@ -138,6 +138,8 @@ def compared(raw: dict[str, Any], found: Predicted, model: ClusterModel) -> dict
     """
     here = raw["measured"]
     sides = {"shipped": predicted_outcome(found.shipped, model)}
+    if found.card is not None:
+        sides["card"] = predicted_outcome(found.card, model)
     chances = found.card or found.shipped
     if found.sent is not None:
         sides["sent"] = day_outcome(found.sent, model)

@@ -16,6 +16,7 @@ from clover_rl.agents.registry import make_controller
 from clover_rl.agents.runs import run_controller
 from clover_rl.agents.static import StaticController
 from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.cluster.geometry import multiset_layouts
 from clover_rl.control.controller import Controller
 from clover_rl.control.guard import Guarded
 from clover_rl.control.loop import StepRecord
@@ -190,27 +191,39 @@ def needed_processes(
 ) -> Processes:
     """Processes that the configurations of some days find waiting, at most so many.
 
-    One of each pair comes first, BASE's and those of the configurations `also` before the others, then large
-    slices before small ones.
+    One of each pair comes first, BASE's and those of the configurations `also` before the others; then as
+    many as those days need at once; then one more of what they often need all of.
     """
     configurations = [model.catalogue[model.base], *also]
     for each in days.values():
         for record in (record for records in each for record in records):
             configurations.append(record.interval.configuration)
             configurations += [decision.configuration for decision in record.decisions]
+    needs = [Counter((item.placement.slice, item.variant) for item in c.instances) for c in configurations]
     wanted: Processes = Counter()
-    for configuration in configurations:
-        wanted |= Counter((item.placement.slice, item.variant) for item in configuration.instances)
-    first = {
-        (item.placement.slice, item.variant) for each in (configurations[0], *also) for item in each.instances
-    }
-    found = Counter[tuple[str, str]]()
+    for need in needs:
+        wanted |= need
+    first = {key for need in needs[: 1 + len(also)] for key in need}
+    found: Processes = Counter()
     for key in sorted(wanted, key=lambda key: (key not in first, -int(key[0][0]), key))[:most]:
         found[key] = 1
     while sum(found.values()) < min(most, sum(wanted.values())):
         short = (key for key in wanted if 0 < found[key] < wanted[key])
         found[max(short, key=lambda key: (wanted[key] / found[key], int(key[0][0]), key))] += 1
+    while days and sum(found.values()) < most:  # room for what no simulated day needed: where it was close
+        close = Counter(
+            key for need in needs for key in need if need[key] == found[key] < _fits(model, key[0])
+        )
+        if not close:
+            break
+        found[max(close, key=lambda key: (close[key], key))] += 1
     return found
+
+
+def _fits(model: ClusterModel, piece: str) -> int:
+    """Most slices of a type that all GPUs can have."""
+    layouts = multiset_layouts(model.profile.gpu)
+    return model.gpus * max(layout.multiset.count(piece) for layout in layouts)
 
 
 def repeated(signals: EpisodeSignals, days: int) -> EpisodeSignals:
