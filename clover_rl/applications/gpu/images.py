@@ -14,8 +14,8 @@ def prepared(images: Any, pixels: int, dtype: Any, *, scale: Any = None, shift: 
         images: uint8 of shape (n, height, width, 3), 0 to 255.
         pixels: height and width wanted; bilinear.
         dtype: floating-point type wanted.
-        scale, shift: of each colour, shape (3, 1, 1), on the images' device: value x scale + shift in one step,
-            as each step costs time however small it is. Values are 0 to 1 where left out.
+        scale, shift: of each colour, shape (3, 1, 1), on the images' device: value x scale + shift in one
+            step, as each step costs time however small it is. Values are 0 to 1 where left out.
     """
     import torch
     from torch.nn.functional import interpolate

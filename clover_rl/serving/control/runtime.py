@@ -22,6 +22,7 @@ from clover_rl.control.ledger import Activation, Ledger, Transition
 from clover_rl.control.loop import ControlLoop
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import ServingError
+from clover_rl.serving.access import ControlAccess
 from clover_rl.serving.clock import Clock, RealClock
 from clover_rl.serving.control.control_metrics import ControlMetrics
 from clover_rl.serving.control.control_thread import ControlThread, InCharge
@@ -66,6 +67,7 @@ class ServerSettings:
         standby: processes that may wait, loaded, for a slice (see `PoolSettings`).
         data_plane: of the endpoint.
         partition: who cuts which GPUs.
+        control: who may reach the control port.
     """
 
     state: Path
@@ -83,6 +85,7 @@ class ServerSettings:
     standby: int = 0
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
     partition: PartitionSettings = field(default_factory=PartitionSettings)
+    control: ControlAccess = field(default_factory=ControlAccess)
 
 
 class Runtime:
@@ -175,7 +178,7 @@ class Runtime:
         try:
             in_charge = self._first_in_charge()
             self.ports["data"] = await self.data_plane.start(f"{settings.host}:{settings.port}")
-            self.ports["control"] = await self.control_plane.start(f"127.0.0.1:{settings.control_port}")
+            self.ports["control"] = await self.control_plane.start(settings.control, settings.control_port)
             self.ports["metrics"] = await self.exporter.start("127.0.0.1", settings.metrics_port)
             await self._bring_up()
             if before_control is not None:
