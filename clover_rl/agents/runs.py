@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clover_rl.cluster.carbon import SciAccount
 from clover_rl.cluster.configuration import ClusterConfiguration
@@ -74,25 +75,37 @@ def run_controller(
     seed: int,
     start_at: ClusterConfiguration | None = None,
     physics: Physics | None = None,
+    arrivals_s: NDArray[np.float64] | None = None,
 ) -> list[StepRecord]:
     """Run a controller through a window at event level, after one interval of warm-up.
 
     Everyone starts with BASE (or `start_at`) and meets the same signals and the same seed of arrivals.
-    `physics` are those that really hold, where they are not the model's.
+
+    Args:
+        scenario, model: what the controller knows.
+        controller: who decides.
+        signals: carbon and load.
+        steps: of the window.
+        w: weight of carbon.
+        seed: of arrivals.
+        start_at: what serves at first.
+        physics: what really holds, where that is not the model's profile.
+        arrivals_s: requests that are replayed, s from the warm-up's start, instead of Poisson ones.
 
     Raises:
         SignalEndError: the signals are shorter than the window.
     """
     carbon, load = signals.feeds(scenario, warm_up=1)
     first = start_at or model.catalogue[model.base]
-    world = physics or model.physics
+    laws = physics or model.physics
     cluster = SimulatedCluster(
-        world.profile,
+        laws.profile,
         first,
         load,
         seed=seed,
         timeout_s=scenario.timeout_s,
-        physics=world,
+        physics=laws,
+        arrivals_s=arrivals_s,
     )
     loop = ControlLoop(
         controller=controller,
