@@ -43,7 +43,7 @@ def assert_same_info(info: dict[str, Any], row: int, scalar: dict[str, Any]) -> 
 EPISODES: dict[str, dict[str, Any]] = {
     "plain": {},
     "factored": {"actions": "factored"},
-    "perturbed": {"sla": (0.7, 1.5), "perturbation": 0.3, "split": "test"},
+    "perturbed": {"sla": (0.7, 1.5), "perturbation": 0.3, "split": "test", "bin_multiples": (1, 3)},
     "outages": {"maintenance_per_week": 300.0, "losses_per_week": 300.0, "outage_hours": 0.3},
     "budget": {"accuracy_budget": 0.01},
 }
