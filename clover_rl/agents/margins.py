@@ -17,6 +17,7 @@ from clover_rl.agents.runs import run_controller, summarise
 from clover_rl.agents.search import SearchController
 from clover_rl.cache import cache_folder
 from clover_rl.control.controller import Controller
+from clover_rl.control.scorer import SCORER_VERSION
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.signals import EpisodeSignals, draw_signals
 from clover_rl.simulation.model import ClusterModel
@@ -108,7 +109,7 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
         model.sla_ms,
         _decides(scenario),
         scenario.traces_hash,
-        [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION],
+        [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION, SCORER_VERSION],
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
     path = cache_folder() / "margins" / f"{key}.json"

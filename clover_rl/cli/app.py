@@ -22,6 +22,7 @@ from clover_rl.cli import (
     serve,
     status,
     train,
+    tune,
     validate,
 )
 from clover_rl.errors import CloverError
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)

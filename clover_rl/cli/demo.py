@@ -51,6 +51,7 @@ def demo(
             out / "run",
             seed=seed,
             command=command_line(),
+            overwrite=True,
             report=lambda p: advance(p.share, f"{p.phase}, headroom {number(p.headroom_share, 2)}"),
         )
     bundle_path = out / "policy.clover"

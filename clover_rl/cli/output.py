@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -62,9 +63,20 @@ def note(text: str) -> None:
 Advance = Callable[[float, str], None]
 
 
+QUIET_EVERY_S = 10.0
+"""Least time between two lines of progress where there is no terminal."""
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Advance]:
-    """A bar with time left on stderr; the function given takes a share of 1 and a remark."""
+    """A bar with time left on stderr; the function given takes a share of 1 and a remark.
+
+    Where stderr is no terminal, a line every ten seconds instead, so that a log stays readable.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(label)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -73,7 +85,30 @@ def progress_bar(label: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[remark]}"),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(label, total=1.0, remark="")
         yield lambda share, remark: progress.update(task, completed=share, remark=remark)
+
+
+def _lines(label: str) -> Advance:
+    began = shown = time.monotonic()
+    first: float | None = None
+
+    def advance(share: float, remark: str) -> None:
+        nonlocal shown, first
+        now = time.monotonic()
+        first = share if first is None else first  # what is gone on with was done before
+        if now - shown < QUIET_EVERY_S:
+            return
+        shown = now
+        done = share - first
+        left = f", {_clock((now - began) * (1.0 - share) / done)} left" if done > 0.0 and share < 1.0 else ""
+        note(f"{label}: {100.0 * share:.0f} %{left}{', ' if remark else ''}{remark}")
+
+    return advance
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

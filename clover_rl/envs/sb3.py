@@ -38,6 +38,11 @@ class SB3VecEnv(VecEnv):
         self._lengths = np.zeros(env.num_envs, np.int64)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
+    @property
+    def progress(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Sum of rewards and number of intervals of each row's episode so far, shape (num_envs,)."""
+        return self._returns, self._lengths
+
     def reset(self) -> VecEnvObs:
         """New episodes, from the seed last given."""
         observations, _ = self.env.reset(seed=self._seed)

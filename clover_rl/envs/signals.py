@@ -104,7 +104,13 @@ class SignalArrays:
 
 
 def draw_signals(
-    scenario: Scenario, base_capacity: float, split: Split, days: float, rng: np.random.Generator
+    scenario: Scenario,
+    base_capacity: float,
+    split: Split,
+    days: float,
+    rng: np.random.Generator,
+    *,
+    bin_s: float | None = None,
 ) -> EpisodeSignals:
     """Signals of one episode.
 
@@ -119,6 +125,7 @@ def draw_signals(
         split: "train" or "test".
         days: length after the lead, in days of the signals.
         rng: draws everything.
+        bin_s: bins of a generated load, s; the scenario's when left out.
 
     Raises:
         InputError: no such split, or a file that is wrong or too short.
@@ -162,7 +169,7 @@ def draw_signals(
         shape = scaled_by = generate_load(
             rng,
             days=total,
-            bin_s=scenario.load.bin_s,
+            bin_s=bin_s or scenario.load.bin_s,
             randomise=True,
             start_hour_of_week=carbon.hour_of_week(start - LEAD_S),
         )
@@ -187,14 +194,14 @@ def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> S
     edges = signals.start + step * np.arange(steps + 1)
     carbon = signals.carbon
     first = carbon.start_s
-    past = np.stack(
-        [carbon.values_at(np.maximum(edges - hours * _HOUR_S, first)) for hours in PAST_HOURS], axis=-1
-    )
+    ages = np.array(PAST_HOURS)[:, None] * _HOUR_S
+    past = carbon.values_at(np.maximum(edges - ages, first)).T
     horizons = np.array(FORECAST_HOURS) * _HOUR_S
     load_edges = signals.load_start + step * np.arange(-RATE_LAGS, steps + 1)
-    known = load_edges[load_edges >= signals.load.start_s]
-    rate = signals.load.means_between(known)
-    rate = np.concatenate([np.full(RATE_LAGS + steps - len(rate), rate[0]), rate])
+    unknown = int(np.searchsorted(load_edges, signals.load.start_s))
+    rate = signals.load.means_between(load_edges[unknown:])
+    if unknown:
+        rate = np.concatenate([np.full(unknown, rate[0]), rate])
     return SignalArrays(
         intensity=carbon.values_at(edges),
         past=past,

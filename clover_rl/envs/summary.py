@@ -87,6 +87,11 @@ class EpisodeSummary:
         self._one = [0.0] * len(SUMS)
         self._configuration = None
 
+    def restore(self, sums: Floats) -> None:
+        """Go on from sums kept before, shape (len(SUMS), n)."""
+        self._many[:] = sums
+        self._one = sums[:, 0].tolist()
+
     def add(
         self,
         facts: Mapping[str, NDArray[Any]],

@@ -70,8 +70,8 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         self.single_observation_space, self.single_action_space = spaces_of(self.core)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._summary = EpisodeSummary(num_envs, model.baseline.accuracy)
-        self._generators: list[np.random.Generator] = []
+        self.summary = EpisodeSummary(num_envs, model.baseline.accuracy)
+        self.generators: list[np.random.Generator] = []
         self._done = np.zeros(num_envs, bool)
 
     @property
@@ -108,10 +108,10 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
                 f"reset takes no options, found {', '.join(chosen)}", fix="give them to the constructor"
             )
         seeds = self._seeds(seed)
-        if seeds is not None or not self._generators:
+        if seeds is not None or not self.generators:
             fresh = seeds or [None] * self.num_envs
-            old = self._generators or [None] * self.num_envs  # type: ignore[list-item]
-            self._generators = [
+            old = self.generators or [None] * self.num_envs  # type: ignore[list-item]
+            self.generators = [
                 old[row]
                 if old[row] is not None and (value is None or not mask[row])
                 else np.random.default_rng(value)
@@ -131,8 +131,8 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
 
     def _reset_rows(self, rows: NDArray[np.intp]) -> None:
         for row in rows.tolist():
-            self.core.reset_row(row, self._generators[row])
-        self._summary.reset(rows)
+            self.core.reset_row(row, self.generators[row])
+        self.summary.reset(rows)
         self._done[rows] = False
 
     def step(  # type: ignore[override]  # flags are bool arrays, which the base class types as the rewards'
@@ -152,7 +152,7 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
         rows = np.flatnonzero(live)
         before = self.core.action[rows]
         facts = self.core.step(chosen[rows], rows)
-        self._summary.add(facts, facts["action"] != before, rows)
+        self.summary.add(facts, facts["action"] != before, rows)
         rewards = np.zeros(self.num_envs)
         truncated = np.zeros(self.num_envs, bool)
         rewards[rows], truncated[rows] = facts["reward"], facts["truncated"]
@@ -167,7 +167,7 @@ class MIGClusterVec(VectorEnv[Observations, NDArray[np.int64], NDArray[np.float6
             del info[f"_{key}"]
         info["_reward_terms"] = live
         if facts["truncated"].any():
-            for name, values in self._summary.results(rows).items():
+            for name, values in self.summary.results(rows).items():
                 full = np.zeros(self.num_envs)
                 full[rows] = np.where(facts["truncated"], values, 0.0)
                 info[name], info[f"_{name}"] = full, truncated.copy()

@@ -207,13 +207,19 @@ def _fluid_many(
     target: NDArray[np.intp],
     load: Floats,
     waiting: Floats,
+    factors: Floats,
+    kept: Floats,
     interval_s: float,
     timeout_s: float,
     out: Floats,
 ) -> None:  # pragma: no cover (compiled)
-    one = (1.0, 1.0, 1.0)
+    alike, whole = len(factors) == 1, len(kept) == 1
     for k in range(len(source)):
-        facts = _fluid_one(rows, source[k], target[k], load[k], waiting[k], interval_s, timeout_s, one, 1.0)
+        row, share = 0 if alike else k, kept[0] if whole else kept[k]
+        world = (factors[row, 0], factors[row, 1], factors[row, 2])
+        facts = _fluid_one(
+            rows, source[k], target[k], load[k], waiting[k], interval_s, timeout_s, world, share
+        )
         for j in range(6):
             out[j, k] = facts[j]
 
@@ -226,6 +232,9 @@ def fluid_step(
     queued: ArrayLike,
     duration_s: float,
     timeout_s: float,
+    *,
+    factors: Floats | None = None,
+    kept: Floats | None = None,
 ) -> FluidStep:
     """One interval in which the cluster goes from `source` to `target` and serves `rate`.
 
@@ -240,6 +249,8 @@ def fluid_step(
         queued: requests waiting at the start.
         duration_s: length of the interval, s.
         timeout_s: a request waiting longer leaves.
+        factors: on service, energy and interference, a last axis of three; the model's world where left out.
+        kept: share of the source that still stands; all of it where left out.
     """
     src, dst, load, waiting = np.broadcast_arrays(
         np.asarray(source, np.intp),
@@ -250,5 +261,10 @@ def fluid_step(
     out = np.empty((6, load.size))
     flat_src, flat_dst = (np.ascontiguousarray(part).reshape(-1) for part in (src, dst))
     flat_load, flat_waiting = (np.ascontiguousarray(part).reshape(-1) for part in (load, waiting))
-    _fluid_many(rows, flat_src, flat_dst, flat_load, flat_waiting, duration_s, timeout_s, out)
+    world, stands = np.ones((1, 3)), np.ones(1)
+    if factors is not None:
+        world = np.ascontiguousarray(np.broadcast_to(factors, (*load.shape, 3))).reshape(-1, 3)
+    if kept is not None:
+        stands = np.ascontiguousarray(np.broadcast_to(kept, load.shape)).reshape(-1)
+    _fluid_many(rows, flat_src, flat_dst, flat_load, flat_waiting, world, stands, duration_s, timeout_s, out)
     return FluidStep(*out.reshape(6, *load.shape))

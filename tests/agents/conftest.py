@@ -12,21 +12,27 @@ from clover_rl.agents.train.recipe import Recipe, load_recipe
 from clover_rl.agents.train.trainer import train
 from clover_rl.envs.scenario import Scenario
 
+SMALL: dict[str, object] = {
+    "seconds": 4.0,
+    "steps": 4096,
+    "envs": 32,
+    "hidden": [32, 32],
+    "validate_every_s": 1.0,
+    "validation_episodes": 2,
+    "validation_days": 0.25,
+}
+"""Keys of every recipe: a budget in steps, met on a busy machine too; four validations and a last."""
+SMALLER: dict[str, dict[str, object]] = {
+    "pretrained": {"memory": 4096, "batch": 256, "ppo_batch": 128, "ppo_steps": 8},
+    "maskable-ppo": {"rollout_steps": 8, "batch": 128},
+    "ppo": {"rollout_steps": 8, "batch": 128},
+    "dqn": {"memory": 4096, "batch": 128, "warmup": 256, "target_every": 256},
+}
+
 
 def quick(name: str = "pretrained", **overrides: object) -> Recipe:
     """A recipe that ends in seconds."""
-    small: dict[str, object] = {
-        "seconds": 4.0,
-        "envs": 32,
-        "hidden": [32, 32],
-        "memory": 4096,
-        "batch": 256,
-        "ppo_batch": 128,
-        "validate_every_s": 1.5,
-        "validation_episodes": 2,
-        "validation_days": 0.25,
-    }
-    return load_recipe(name, **(small | overrides))
+    return load_recipe(name, **(SMALL | SMALLER[name] | overrides))
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +41,16 @@ def run(small_scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("runs") / "small"
     train(small_scenario, quick(), folder, seed=3, command="clover-rl train small")
     return folder
+
+
+@pytest.fixture(scope="session", params=["maskable-ppo", "ppo", "dqn"])
+def other_run(
+    request: pytest.FixtureRequest, small_scenario: Scenario, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """Name of another recipe than the first, and a run of it."""
+    folder = tmp_path_factory.mktemp("runs") / request.param
+    train(small_scenario, quick(request.param, steps=1024), folder, seed=3)
+    return request.param, folder
 
 
 @pytest.fixture(scope="session")

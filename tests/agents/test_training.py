@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sb3_contrib import MaskablePPO
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
-    EventAccumulator,
-)
 
 from clover_rl.agents.train.actor import greedy, logits
 from clover_rl.agents.train.exact import ExactTrainer
-from clover_rl.agents.train.recipe import load_recipe, recipe_names
-from clover_rl.agents.train.trainer import TrainingProgress, train
-from clover_rl.agents.train.validation import Validation, Validator
+from clover_rl.agents.train.recipe import load_recipe
+from clover_rl.agents.train.trainer import train
+from clover_rl.agents.train.validation import Validator
 from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.sb3 import SB3VecEnv
 from clover_rl.envs.scenario import Scenario, load_scenario
@@ -68,54 +64,12 @@ def test_scenario_and_recipe_of_a_run_are_those_it_was_given(run: Path, small_sc
     assert load_recipe(run / "recipe.yaml") == quick()
 
 
-def scalars(run: Path) -> EventAccumulator:
-    (folder,) = {path.parent for path in (run / "tensorboard").glob("events*")}
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    return events
-
-
-def test_the_share_of_headroom_is_a_scalar_wherever_it_is_defined(run: Path) -> None:
-    record, events = json.loads((run / "training.json").read_text()), scalars(run)
-    shares = [entry["headroom_share"] for entry in record["history"]]
-    defined = [share for share in shares if share is not None]
-    tags = events.Tags()["scalars"]
-    shown = events.Scalars("validation/headroom_share") if "validation/headroom_share" in tags else []
-    assert [event.value for event in shown] == pytest.approx(defined)
-
-
-@pytest.mark.parametrize(("gap", "share"), [(0.0019, None), (0.004, 0.5)])
-def test_a_validation_has_no_share_of_next_to_nothing(gap: float, share: float | None) -> None:
-    numbers = dict.fromkeys((field.name for field in fields(Validation)), 0.0)
-    found = Validation(**(numbers | {"objective": gap / 2, "oracle": gap})).headroom_share
-    assert found == (None if share is None else pytest.approx(share))
-
-
-def test_every_physical_figure_is_a_tensorboard_scalar(run: Path) -> None:
-    tags = set(scalars(run).Tags()["scalars"])
-    for name in ("carbon_g_per_request", "accuracy_loss", "p95_over_sla", "violations", "objective"):
-        assert f"validation/{name}" in tags
-    for term in ("carbon", "accuracy", "penalty"):
-        assert f"terms/{term}" in tags
-
-
 def test_stable_baselines3_can_go_on_from_a_run(run: Path, small_scenario: Scenario) -> None:
     env = SB3VecEnv(MIGClusterVec(4, small_scenario, autoreset_mode="SameStep"))
     model = MaskablePPO.load(run / "model.zip", env=env, device="cpu", n_steps=16, batch_size=16)
     before = [parameter.clone() for parameter in model.policy.parameters()]
     model.learn(128)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True))
-
-
-def test_maskable_ppo_alone_is_a_recipe_too(small_scenario: Scenario, tmp_path: Path) -> None:
-    seen: list[TrainingProgress] = []
-    recipe = quick("maskable-ppo", seconds=2.0, ppo_steps=8)
-    train(small_scenario, recipe, tmp_path, seed=0, report=seen.append)
-    assert (tmp_path / "model.zip").is_file()
-    tags = set(scalars(tmp_path).Tags()["scalars"])
-    assert {"rollout/carbon", "rollout/accuracy", "rollout/penalty", "terms/penalty"} <= tags
-    assert {progress.phase for progress in seen} == {"ppo"}
-    assert seen[-1].share == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_run_folder_that_cannot_be_made_is_refused_before_training(
@@ -159,33 +113,3 @@ def test_exact_updates_raise_the_expected_reward_of_states_never_trained_on(
         return (expected() - before) / (best - before)
 
     assert np.mean([share_gained(seed) for seed in range(3)]) > 0.4
-
-
-def test_every_shipped_recipe_says_what_it_does() -> None:
-    assert {"pretrained", "maskable-ppo"} <= set(recipe_names())
-    for name in recipe_names():
-        assert load_recipe(name).about
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("name: x\nabout: y\nclone_share: 0.9\n", "add up to"),
-        ("name: x\nabout: y\nlearning: 1\n", "unknown key `learning`"),
-        ("name: x\nabout: y\nenvs: 0\n", "key `envs`"),
-        ("name: x\n", "key `about` is missing"),
-    ],
-)
-def test_a_wrong_recipe_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=said) as caught:
-        load_recipe(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_wrong_replacement_or_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(InputError, match="seconds"):
-        load_recipe("pretrained", seconds=-1.0)
-    with pytest.raises(InputError, match="unknown recipe `magic`"):
-        load_recipe("magic")

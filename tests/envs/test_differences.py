@@ -136,6 +136,29 @@ def test_a_perturbed_world_is_the_same_at_both_fidelities(
             assert float(other["p95_ms"][0]) == pytest.approx(float(table["p95_ms"][0]), rel=0.15)
 
 
+@pytest.mark.parametrize("outages", [0.0, 50.0])
+def test_hindsight_in_the_true_world_is_what_stepping_gives(make: Any, outages: float) -> None:
+    settings = {"w": 0.1, "perturbation": 0.3, "losses_per_week": outages, "maintenance_per_week": outages}
+    core = make(n=12, **settings)
+    rows, believed_otherwise, played = np.arange(12), 0, 0
+    for step in range(40):
+        true, model = core.all_rewards(true_world=True), core.all_rewards()
+        action = np.where(core.allowed(rows, rows), rows, core.action)
+        allowed = core.allowed(action, rows)
+        reward = core.step((action + step) % 12 if not outages else action, rows)["reward"]
+        chosen = core.action
+        assert reward[allowed] == pytest.approx(true[rows, chosen][allowed], abs=1e-12)
+        believed_otherwise += int((np.abs(model - true)[rows, chosen] > 1e-6).sum())
+        played += int(allowed.sum())
+    assert played > 200
+    assert believed_otherwise > 200
+
+
+def test_without_differences_the_true_world_is_the_models(make: Any) -> None:
+    core = make(n=4)
+    assert np.array_equal(core.all_rewards(true_world=True), core.all_rewards())
+
+
 def test_a_perturbed_profile_is_off_by_its_factors(small_model: ClusterModel) -> None:
     profile = small_model.profile
     other = perturbed(profile, 2.0, 0.5, 3.0)

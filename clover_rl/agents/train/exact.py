@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
 from clover_rl.agents.train.actor import actor_parameters, logits, sample
-from clover_rl.agents.train.recipe import Recipe
+from clover_rl.agents.train.recipe import PretrainedRecipe
 from clover_rl.envs.core import EnvironmentCore
 
 __all__ = ["ExactTrainer"]
@@ -32,7 +32,7 @@ class ExactTrainer:
     """
 
     def __init__(
-        self, policy: MaskableActorCriticPolicy, core: EnvironmentCore, recipe: Recipe, seed: int
+        self, policy: MaskableActorCriticPolicy, core: EnvironmentCore, recipe: PretrainedRecipe, seed: int
     ) -> None:
         self.policy, self.core, self.recipe = policy, core, recipe
         self.rng = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ class ExactTrainer:
         for node in nodes:
             weight = GAUSS_HERMITE.count(node) / len(GAUSS_HERMITE) if len(nodes) > 1 else 1.0
             margin = np.maximum(spread * node, -0.9)[:, None]
-            rewards = rewards + weight * core.all_rewards(margin)
+            rewards = rewards + weight * core.all_rewards(margin, true_world=True)
         rewards = np.where(core.masks(), rewards, rewards.min(axis=-1, keepdims=True))
         best = rewards.max(axis=-1, keepdims=True)
         return np.asarray(np.maximum(rewards - best, -1.0), np.float32)

@@ -12,10 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.dqn.policies import DQNPolicy
 
 from clover_rl.agents.bundle import Bundle, Parity, pack_bundle
-from clover_rl.agents.train.actor import logits
+from clover_rl.agents.train.actor import greedy, logits
+from clover_rl.agents.train.algorithms import model_class
+from clover_rl.agents.train.recipe import load_recipe
 from clover_rl.agents.train.record import versions
+from clover_rl.agents.train.run import STATE
 from clover_rl.envs.core import EnvironmentCore
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.errors import InputError
@@ -29,19 +36,28 @@ LOWEST = -1e9
 
 
 class _Exported(torch.nn.Module):
-    """scale (inside the observation) -> actor -> mask; no distributions, which the exporter cannot trace."""
+    """scale (inside the observation) -> actor -> mask; no distributions, which the exporter cannot trace.
 
-    def __init__(self, model: MaskablePPO) -> None:
+    Of a Q network its values take the place of logits: the largest allowed one decides either way.
+    """
+
+    def __init__(self, model: BaseAlgorithm) -> None:
         super().__init__()
-        self.layers = model.policy.mlp_extractor.policy_net
-        self.head = model.policy.action_net
+        policy = model.policy
+        self.layers: Any
+        self.head: Any
+        if isinstance(policy, DQNPolicy):
+            self.layers, self.head = policy.q_net.q_net, torch.nn.Identity()
+        else:
+            assert isinstance(policy, ActorCriticPolicy | MaskableActorCriticPolicy)
+            self.layers, self.head = policy.mlp_extractor.policy_net, policy.action_net
 
     def forward(self, observation: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         raw = self.head(self.layers(observation))
         return torch.where(mask, raw, LOWEST)
 
 
-def _to_onnx(model: MaskablePPO, size: int, actions: int) -> bytes:
+def _to_onnx(model: BaseAlgorithm, size: int, actions: int) -> bytes:
     batch = torch.export.Dim("batch")
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -73,7 +89,7 @@ def _to_onnx(model: MaskablePPO, size: int, actions: int) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def record_parity(model: MaskablePPO, scenario: Scenario, cluster: ClusterModel, seed: int) -> Parity:
+def record_parity(model: BaseAlgorithm, scenario: Scenario, cluster: ClusterModel, seed: int) -> Parity:
     """Vectors met on policy, masks included that a lost GPU brings; logits and actions of the SB3 model."""
     rows = 20
     core = EnvironmentCore(scenario, cluster, rows)
@@ -87,7 +103,10 @@ def record_parity(model: MaskablePPO, scenario: Scenario, cluster: ClusterModel,
     while sum(map(len, observations)) < VECTORS:
         core.available[:] = rng.integers(1, cluster.gpus + 1, rows) if len(masks) % 10 == 9 else cluster.gpus
         seen, mask = core.observe(), core.masks()
-        action, _ = model.predict(seen, deterministic=True, action_masks=mask)
+        if isinstance(model, MaskablePPO):  # its own masked choice, which ours must agree with
+            action, _ = model.predict(seen, deterministic=True, action_masks=mask)
+        else:
+            action = greedy(model.policy, core)
         observations.append(seen)
         masks.append(mask)
         chosen.append(np.asarray(action, np.int64))
@@ -101,7 +120,7 @@ def record_parity(model: MaskablePPO, scenario: Scenario, cluster: ClusterModel,
 
 
 def export_model(
-    model: MaskablePPO,
+    model: BaseAlgorithm,
     scenario: str | Path | Scenario,
     out: str | Path,
     *,
@@ -112,7 +131,7 @@ def export_model(
     """Write a bundle of an SB3 model and replay it.
 
     Args:
-        model: a MaskablePPO trained on the scenario's environment.
+        model: a MaskablePPO, PPO or DQN trained on the scenario's environment.
         scenario: shipped name, path of a YAML file, or a Scenario.
         out: the file to write.
         name: of the policy; the file's when left out.
@@ -159,6 +178,12 @@ def export_run(run: Path, out: Path, *, name: str | None = None) -> Bundle:
         BundleError: see export_model.
     """
     path = run / "model.zip"
+    if (run / STATE).is_file():
+        raise InputError(
+            "holds a run that was interrupted",
+            where=str(run),
+            fix=f"go on with `clover-rl train {run / 'scenario.yaml'} --resume {run}`",
+        )
     if not path.is_file() or not (run / "scenario.yaml").is_file():
         raise InputError("is no run folder of `clover-rl train`", where=str(run), fix="name its --out folder")
     scenario = load_scenario(run / "scenario.yaml")
@@ -172,7 +197,7 @@ def export_run(run: Path, out: Path, *, name: str | None = None) -> Bundle:
             fix="train again",
         ) from None
     try:
-        model = MaskablePPO.load(path, device="cpu")
+        model = model_class(load_recipe(run / "recipe.yaml").algorithm).load(path, device="cpu")
     except Exception as error:  # whatever a damaged archive, or one of other library versions, brings about
         raise InputError(
             f"cannot be loaded ({type(error).__name__})", where=str(path), fix="train again"

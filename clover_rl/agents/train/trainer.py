@@ -1,127 +1,38 @@
-"""train: from a scenario and a recipe to an SB3 model in a run folder."""
+"""train: from a scenario and a recipe to an SB3 model in a run folder; resume: the same, gone on with."""
 
 from __future__ import annotations
 
 import json
-import time
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
-from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.callbacks import BaseCallback
-from torch.utils.tensorboard import SummaryWriter
 
 from clover_rl.agents.margins import tuned_margin
-from clover_rl.agents.train.actor import greedy
+from clover_rl.agents.train.actor import logits
+from clover_rl.agents.train.algorithms import FOREVER, make_environment, make_model
+from clover_rl.agents.train.board import Board
+from clover_rl.agents.train.checkpoint import State, exact_state, load_state, restore_exact, restore_model
 from clover_rl.agents.train.exact import ExactTrainer
-from clover_rl.agents.train.recipe import Recipe
+from clover_rl.agents.train.recipe import PretrainedRecipe, Recipe
 from clover_rl.agents.train.record import versions
-from clover_rl.agents.train.validation import Validation, Validator
+from clover_rl.agents.train.run import BEST, LAST, STATE, Report, Run, TrainingProgress
+from clover_rl.agents.train.started import Started, read_started, write_started
+from clover_rl.agents.train.validation import Validator
 from clover_rl.envs.core import EnvironmentCore
-from clover_rl.envs.sb3 import SB3VecEnv
 from clover_rl.envs.scenario import Scenario
-from clover_rl.envs.vector import MIGClusterVec
 from clover_rl.errors import InputError
+from clover_rl.simulation.model import ClusterModel
 
-if TYPE_CHECKING:
-    from clover_rl.simulation.model import ClusterModel
+__all__ = ["TrainingProgress", "resume", "train"]
 
-__all__ = ["TrainingProgress", "train"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingProgress:
-    """What a progress bar shows: the phase, the share done, and the last validation."""
-
-    phase: str
-    share: float
-    headroom_share: float | None
-    objective: float | None
-
-
-Report = Callable[[TrainingProgress], None]
-
-
-@dataclass
-class _Run:
-    """State that the phases share."""
-
-    model: MaskablePPO
-    validator: Validator
-    writer: SummaryWriter
-    recipe: Recipe
-    report: Report
-    started: float = field(default_factory=time.perf_counter)
-    spent_validating: float = 0.0
-    next_validation: float = 0.0
-    states: int = 0
-    phase: str = "clone"
-    best: Validation | None = None
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    last: Validation | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of training, validation included."""
-        return time.perf_counter() - self.started
-
-    @property
-    def share(self) -> float:
-        """Share of the budget spent."""
-        return min(self.elapsed / self.recipe.seconds, 1.0)
-
-    def tick(self, states: int) -> None:
-        """After some new states: report, and validate when it is time."""
-        self.states += states
-        if self.elapsed >= self.next_validation:
-            self.validate()
-        last = self.last
-        self.report(
-            TrainingProgress(
-                self.phase,
-                self.share,
-                last.headroom_share if last else None,
-                last.objective if last else None,
-            )
-        )
-
-    def validate(self) -> None:
-        """Play the validation episodes, write scalars, keep the best weights."""
-        policy = self.model.policy
-        result = self.validator.validate(lambda core: greedy(policy, core))
-        self.last = result
-        if self.best is None or result.objective > self.best.objective:
-            self.best = result
-            self.best_weights = {name: value.clone() for name, value in policy.state_dict().items()}
-        scalars = asdict(result) | {"headroom_share": result.headroom_share}
-        for name, value in scalars.items():
-            if value is not None:
-                group = "terms" if name in ("carbon", "accuracy", "penalty") else "validation"
-                self.writer.add_scalar(f"{group}/{name}", value, self.states)
-        self.history.append({"seconds": self.elapsed, "states": self.states, "phase": self.phase, **scalars})
-        self.next_validation = self.elapsed + self.recipe.validate_every_s
-
-
-class _PpoCallback(BaseCallback):
-    """Ends MaskablePPO when the budget is spent, and validates on the way."""
-
-    def __init__(self, run: _Run) -> None:
-        super().__init__()
-        self.run_state = run
-
-    def _on_step(self) -> bool:
-        self.run_state.tick(self.training_env.num_envs)
-        info = self.training_env.last_info  # type: ignore[attr-defined]
-        if self.n_calls % 32 == 1:
-            writer = self.run_state.writer
-            for name, values in info["reward_terms"].items():
-                writer.add_scalar(f"rollout/{name}", float(values.mean()), self.run_state.states)
-        return self.run_state.share < 1.0
+MODEL, RECORD, EVENTS = "model.zip", "training.json", "tensorboard"
+LOG_EVERY = 64
+"""Steps of the environments between scalars of the exact phases."""
 
 
 def train(
@@ -131,105 +42,212 @@ def train(
     *,
     seed: int = 0,
     report: Report = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
     command: str = "",
     model_progress: Callable[[int, int], None] | None = None,
+    validator: Validator | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Train a policy and write a run folder: model.zip, scenario.yaml, recipe.yaml, training.json, events.
+
+    On the way the folder holds best.zip, last.zip and state.pt, from which `resume` goes on.
 
     Args:
         scenario: what to control.
         recipe: how to train.
-        out: the run folder; made when absent.
-        seed: of everything random. The time budget decides how far training gets, so two runs with one seed
-            agree in what they do, not in how often they do it.
+        out: the run folder; made when absent, and its last run replaced when that one had ended.
+        seed: of everything random. A budget in seconds decides how far training gets, so two runs with one
+            seed agree in what they do, not in how often they do it; with a budget in steps they end alike.
         report: told about progress.
+        stop: asked after every step whether to stop and save.
         command: recorded.
         model_progress: told about the table, when it must be built.
+        validator: the scenario's, where several runs share one; made for the recipe when left out.
+        overwrite: replace an interrupted run too.
 
     Returns:
         Path of model.zip.
 
     Raises:
-        InputError: the run folder cannot be made.
+        InputError: the run folder cannot be made, or holds an interrupted run.
+        TrainingInterrupted: `stop` said so; everything is saved.
     """
+    if (out / STATE).exists() and not overwrite:
+        raise InputError(
+            "holds a run that was interrupted",
+            where=str(out),
+            fix=f"go on with `clover-rl train {out / 'scenario.yaml'} --resume {out}`, "
+            "name another folder, or delete this one",
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot be made ({error.strerror})", where=str(out), fix="name another run folder"
         ) from None
+    for name in (MODEL, RECORD, BEST, LAST, STATE):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / EVENTS, ignore_errors=True)  # of a run that had ended: curves would mix
+    write_started(out, Started(scenario, recipe, seed, command))
     cluster = scenario.model(model_progress)
+    return _go(Started(scenario, recipe, seed, command), out, cluster, None, report, stop, validator)
+
+
+def resume(
+    out: Path,
+    *,
+    scenario: Scenario,
+    recipe: Recipe | None = None,
+    seed: int | None = None,
+    report: Report = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    model_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Go on with an interrupted run; arguments and errors as of `train`.
+
+    Args:
+        out: the run folder.
+        scenario: must be the run's own, as a guard against going on with something else.
+        recipe, seed: likewise, where given.
+        report, stop, model_progress: see `train`.
+
+    Raises:
+        InputError: no interrupted run, or another scenario, recipe or seed.
+    """
+    started = read_started(out)
+    if not (out / STATE).exists():
+        ended = (out / MODEL).exists()
+        raise InputError(
+            "holds a run that has ended" if ended else "holds no checkpoint: training had not begun",
+            where=str(out),
+            fix="export it, or train anew" if ended else "train anew",
+        )
+    started.require_same(scenario, recipe, seed, where=out)
+    state = load_state(out / STATE)
+    return _go(started, out, started.scenario.model(model_progress), state, report, stop, None)
+
+
+def _go(
+    started: Started,
+    out: Path,
+    cluster: ClusterModel,
+    state: State | None,
+    report: Report,
+    stop: Callable[[], bool],
+    validator: Validator | None,
+) -> Path:
+    scenario, recipe, seed = started.scenario, started.recipe, started.seed
+    threads = torch.get_num_threads()
+    torch.set_num_threads(recipe.threads)
     torch.manual_seed(seed)
-    env = SB3VecEnv(
-        MIGClusterVec(recipe.envs, scenario, split="train", fidelity="table", autoreset_mode="SameStep")
-    )
-    env.seed(seed)
-    model = MaskablePPO(
-        "MlpPolicy",
-        env,
-        learning_rate=recipe.ppo_learning_rate,
-        n_steps=recipe.ppo_steps,
-        batch_size=recipe.ppo_batch,
-        gamma=recipe.ppo_gamma,
-        gae_lambda=0.9,
-        n_epochs=4,
-        policy_kwargs={"net_arch": list(recipe.hidden)},
-        seed=seed,
-        device="cpu",
-    )
+    model = make_model(recipe, make_environment(scenario, recipe, seed), seed, scenario, cluster)
     margin = tuned_margin(scenario, cluster, "oracle")
-    validator = Validator(
-        scenario,
-        cluster,
-        episodes=recipe.validation_episodes,
-        days=recipe.validation_days,
-        margin=margin,
-    )
-    writer = SummaryWriter(str(out / "tensorboard"))
-    run = _Run(model, validator, writer, recipe, report)
-    _exact_phases(run, scenario, cluster, seed)
-    if recipe.ppo_share > 0.0 and run.share < 1.0:
-        run.phase = "ppo"
-        model.learn(10**9, callback=_PpoCallback(run))
-    run.validate()
-    model.policy.load_state_dict(run.best_weights)
-    writer.add_hparams(
-        {k: v for k, v in recipe.model_dump().items() if isinstance(v, int | float | str)},
-        {"best/objective": run.best.objective if run.best else 0.0},
-    )
-    writer.close()
-    path = out / "model.zip"
-    model.save(path)
-    (out / "scenario.yaml").write_text(yaml.safe_dump(scenario.to_dict(absolute=True), sort_keys=False))
-    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    assert run.best is not None
+    if validator is None:
+        episodes, days = recipe.validation_episodes, recipe.validation_days
+        validator = Validator(scenario, cluster, episodes=episodes, days=days, margin=margin)
+    met = json.loads(state["run"])["states"] if state else None
+    # what was written at the last checkpoint stays, what came after it is done again
+    board = Board(out / EVENTS, purge_from=None if met is None else met + 1)
+    try:
+        model.set_logger(board.sb3_logger())
+        run = Run(model, recipe, out, validator, board, report, stop)
+        if state is not None:
+            restore_model(model, state["model"])
+            run.restore(state)
+        if isinstance(recipe, PretrainedRecipe):
+            _exact_phases(run, recipe, scenario, cluster, seed, state)
+        if run.share < 1.0:
+            run.phase, run.phase_state = recipe.algorithm if recipe.algorithm == "dqn" else "ppo", dict
+            reset = state is None or "env" not in state["model"]
+            model.learn(FOREVER, callback=_Callback(run), reset_num_timesteps=reset)
+        run.validate()
+        assert run.best is not None
+        best = asdict(run.best) | {"headroom_share": run.best.headroom_share}
+        board.hyperparameters(
+            recipe,
+            seed,
+            {"objective": run.best.objective, "violations": run.best.violations}
+            | ({} if run.best.headroom_share is None else {"headroom_share": run.best.headroom_share}),
+        )
+    finally:
+        board.close()
+        torch.set_num_threads(threads)
     record = {
-        "command": command,
+        "command": started.command,
         "seed": seed,
         "seconds": run.elapsed,
         "states": run.states,
-        "best": asdict(run.best) | {"headroom_share": run.best.headroom_share},
+        "best": best,
         "oracle_margin": margin,
         "history": run.history,
         "versions": versions(),
     }
-    (out / "training.json").write_text(json.dumps(record, indent=1))
-    return path
+    (out / RECORD).write_text(json.dumps(record, indent=1))
+    (out / BEST).replace(out / MODEL)
+    (out / LAST).unlink(missing_ok=True)
+    (out / STATE).unlink(missing_ok=True)
+    return out / MODEL
 
 
-def _exact_phases(run: _Run, scenario: Scenario, cluster: ClusterModel, seed: int) -> None:
-    recipe = run.recipe
+def _exact_phases(
+    run: Run,
+    recipe: PretrainedRecipe,
+    scenario: Scenario,
+    cluster: ClusterModel,
+    seed: int,
+    state: State | None,
+) -> None:
     until = recipe.clone_share + recipe.exact_share
-    if until <= 0.0:
+    if run.share >= until:
         return
-    core = EnvironmentCore(scenario, cluster, recipe.envs)
-    trainer = ExactTrainer(run.model.policy, core, recipe, seed)
+    core = EnvironmentCore(scenario, cluster, recipe.envs, recipe.settings)
+    policy = run.model.policy
+    assert isinstance(policy, MaskableActorCriticPolicy)
+    trainer = ExactTrainer(policy, core, recipe, seed)
+    if state is not None and state["phase"]:
+        restore_exact(trainer, state["phase"])
+    run.phase_state = lambda: exact_state(trainer)
     while run.share < until:
         clone = run.share < recipe.clone_share
         run.phase = "clone" if clone else "exact"
         reward = trainer.collect()
         loss = trainer.update(clone=clone, progress=run.share / until)
-        if run.states % (recipe.envs * 64) == 0:
-            run.writer.add_scalar(f"{run.phase}/loss", loss, run.states)
-            run.writer.add_scalar("rollout/reward", reward, run.states)
-        run.tick(recipe.envs)
+        run.count(recipe.envs)
+        if run.states % (recipe.envs * LOG_EVERY) == 0:
+            with torch.no_grad():
+                log_p = torch.log_softmax(logits(policy, trainer.observations[: recipe.envs]), dim=-1)
+            entropy = float(-(log_p.exp() * log_p).sum(dim=-1).mean())
+            rate = trainer.optimizer.param_groups[0]["lr"]
+            run.board.scalars(run.phase, {"loss": loss, "entropy": entropy, "learning_rate": rate})
+            run.board.scalars("rollout", {"reward": reward})
+        run.between_steps()
+
+
+class _Callback(BaseCallback):
+    """Ends an SB3 model's `learn` when the budget is spent, and validates between its rollouts."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run_state = run
+        self.dump_every = LOG_EVERY if run.recipe.algorithm == "dqn" else 1  # its rollouts are single steps
+        self.rollouts = 0
+
+    def _on_rollout_start(self) -> None:
+        # what the update before recorded; SB3 itself would show it one rollout late, and the last never
+        if self.rollouts % self.dump_every == 0:
+            self.logger.dump(self.num_timesteps)
+        self.rollouts += 1
+        self.run_state.between_steps()
+
+    def _on_training_end(self) -> None:
+        self.logger.dump(self.num_timesteps)
+
+    def _on_step(self) -> bool:
+        run = self.run_state
+        run.count(self.training_env.num_envs)
+        if self.n_calls % 32 == 1:
+            info = self.training_env.last_info  # type: ignore[attr-defined]
+            run.board.scalars("rollout", {k: float(v.mean()) for k, v in info["reward_terms"].items()})
+        # schedules of SB3 follow the budget: as many steps in all as its present pace would give
+        self.model._total_timesteps = max(int(self.num_timesteps / max(run.share, 1e-9)), self.num_timesteps)
+        return run.share < 1.0

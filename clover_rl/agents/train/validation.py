@@ -34,6 +34,8 @@ class Validation:
         p95_over_sla: mean, capped at 10.
         violations: share of intervals with p95 over the SLA.
         carbon, accuracy, penalty: mean reward terms.
+        energy_j_per_request: J per answered request.
+        transitions_per_day: changes of the configuration in a day of the signals.
     """
 
     objective: float
@@ -47,6 +49,8 @@ class Validation:
     carbon: float
     accuracy: float
     penalty: float
+    energy_j_per_request: float
+    transitions_per_day: float
 
     @property
     def headroom_share(self) -> float | None:
@@ -110,7 +114,9 @@ class Validator:
         rows = np.arange(self.episodes)
         sums: dict[str, float] = {}
         for _ in range(core.steps):
+            before = core.action.copy()
             facts = core.step(choose(core), rows)
+            facts["transitions"] = facts["action"] != before
             facts["p95_over_sla"] = np.minimum(facts["p95_ms"] / core.objective.sla_ms, 10.0)
             facts["violations"] = facts["p95_ms"] > core.objective.sla_ms
             facts["correct"] = facts["accuracy"] * facts["answered"]
@@ -125,6 +131,8 @@ class Validator:
             "penalty": sums["penalty"] / steps,
             "p95_over_sla": sums["p95_over_sla"] / steps,
             "violations": sums["violations"] / steps,
+            "energy_j_per_request": sums["energy_j"] / answered,
+            "transitions_per_day": sums["transitions"] / self.episodes / core.days,
             "carbon_g_per_request": sums["carbon_g"] / answered,
             "base_carbon_g_per_request": sums["base_carbon_g"] / max(sums["arrived"], 1.0),
             "accuracy_loss": 1.0 - sums["correct"] / answered / self.model.baseline.accuracy,
