@@ -36,8 +36,11 @@ format: install
 type: install
 	$(BIN)/mypy
 
+# Two at a time, each file's tests in one process, for they share a model or a trained policy; but for servers, which
+# start processes of their own and keep real time.
 pytest: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/serving
+	$(BIN)/pytest tests/serving
 
 slow: install
 	$(BIN)/pytest --slow

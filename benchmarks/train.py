@@ -73,7 +73,7 @@ def _maskable_ppo(scenario: Scenario, recipe: Recipe) -> dict[str, Any]:
     So the ratio is the share of the time that goes into stepping the environment and its masks.
     """
     env = make_environment(scenario, recipe, seed=0)
-    model = make_model(recipe, env, seed=0)
+    model = make_model(recipe, env, 0, scenario, scenario.model())
     inside = 0.0
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from clover_rl.cluster.choices import (
+    Catalogue,
+    base_configuration,
+    co2opt_configuration,
+    homogeneous_catalogue,
+)
 from clover_rl.cluster.profile import Profile
 from clover_rl.cluster.profile_file import load_profile
 from clover_rl.envs.scenario import Scenario, load_scenario
+from clover_rl.simulation import model
 from clover_rl.simulation.model import ClusterModel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -46,9 +53,28 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     if "CLOVER_RL_CACHE" in os.environ:
         yield
         return
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a table that one process has built, the other reads
+        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLOVER_RL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CLOVER_RL_CACHE", str(folder / "cache"))
         yield
+
+
+@pytest.fixture
+def part_of_the_catalogue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models know BASE, CO2OPT and one other configuration in twelve: their tables take a second.
+
+    `request.param`, given indirectly, is another number for twelve.
+    """
+    every = getattr(request, "param", 12)
+
+    def some(profile: Profile, gpus: int) -> Catalogue:
+        full = homogeneous_catalogue(profile, gpus)
+        always = [full.index(make(profile, gpus)) for make in (base_configuration, co2opt_configuration)]
+        return full.subset(sorted({*range(0, len(full), every), *(k for k in always if k is not None)}))
+
+    monkeypatch.setattr(model, "homogeneous_catalogue", some)
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,13 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MISSING = [name for name in ("pyarrow", "sb3_contrib") if find_spec(name) is None]
 
 
+@pytest.mark.parametrize("part_of_the_catalogue", [5], indirect=True)
 @pytest.mark.skipif(bool(MISSING), reason=f"the tutorial needs {', '.join(MISSING)}")
 def test_the_tutorial_runs_from_top_to_bottom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    part_of_the_catalogue: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = TUTORIAL.read_text(encoding="utf-8")
     blocks = BLOCK.findall(text)

@@ -15,9 +15,33 @@ from clover_rl.envs.signals import EpisodeSignals, sample_signals
 from clover_rl.simulation.fluid import fluid_step
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["StaticRuns"]
+__all__ = ["CANDIDATES", "StaticRuns", "static_ranking"]
 
 CANDIDATES = 10
+"""Best ones on the table, among which the event level decides."""
+
+
+def static_ranking(
+    scenario: Scenario, model: ClusterModel, signals: EpisodeSignals, steps: int, w: float
+) -> list[int]:
+    """Configurations by their mean objective over a window on the table, best first."""
+    arrays = sample_signals(signals, scenario, steps)
+    rate = arrays.rate[RATE_LAGS:][:, None]
+    choices = np.arange(len(model.catalogue))[None, :]
+    facts = fluid_step(model.rows, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
+    total = (
+        scenario.objective(model, w)
+        .terms(
+            energy_j=facts.energy_j,
+            intensity=arrays.mean_intensity[:, None],
+            arrived=rate * scenario.interval_s,
+            duration_s=scenario.interval_s,
+            accuracy=facts.accuracy,
+            p95_ms=facts.p95_ms,
+        )
+        .total
+    )
+    return [int(index) for index in np.argsort(-total.mean(axis=0), kind="stable")]
 
 
 class StaticRuns:
@@ -48,24 +72,7 @@ class StaticRuns:
 
     def ranking(self, w: float) -> Sequence[int]:
         """Configurations by their mean objective on the table, best first."""
-        model, scenario = self.model, self.scenario
-        arrays = sample_signals(self.signals, scenario, self.steps)
-        rate = arrays.rate[RATE_LAGS:][:, None]
-        choices = np.arange(len(model.catalogue))[None, :]
-        facts = fluid_step(model.rows, choices, choices, rate, 0.0, scenario.interval_s, scenario.timeout_s)
-        total = (
-            scenario.objective(model, w)
-            .terms(
-                energy_j=facts.energy_j,
-                intensity=arrays.mean_intensity[:, None],
-                arrived=rate * scenario.interval_s,
-                duration_s=scenario.interval_s,
-                accuracy=facts.accuracy,
-                p95_ms=facts.p95_ms,
-            )
-            .total
-        )
-        return [int(index) for index in np.argsort(-total.mean(axis=0), kind="stable")]
+        return static_ranking(self.scenario, self.model, self.signals, self.steps, w)
 
     def best(self, w: float) -> tuple[int, RunResult]:
         """The best of the table's ten best at event level: its index and what it achieved."""

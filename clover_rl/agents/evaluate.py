@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from clover_rl.agents.best_static import StaticRuns
 from clover_rl.agents.bundle import Bundle
-from clover_rl.agents.clairvoyant import clairvoyant_for
-from clover_rl.agents.margins import MAKERS, oracle_for, tuned_margin
+from clover_rl.agents.causes import Causes, Saving
+from clover_rl.agents.conditions import PLAIN, Conditions
+from clover_rl.agents.margins import MAKERS, tuned_margin
+from clover_rl.agents.plan import RowPlan, merged, plan_rows
 from clover_rl.agents.policy import PolicyController
-from clover_rl.agents.registry import LIVE_CONTROLLERS, make_controller
-from clover_rl.agents.runs import RunResult, run_controller, summarise
+from clover_rl.agents.registry import LIVE_CONTROLLERS
+from clover_rl.agents.run_store import RunStore
+from clover_rl.agents.runs import RunResult
+from clover_rl.agents.tasks import Bench, run_tasks
 from clover_rl.agents.windows import Window
-from clover_rl.control.controller import Controller
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
@@ -37,52 +39,79 @@ class WindowResult:
     """One window at one weight.
 
     Attributes:
-        window: the window.
+        index, window: the window, and which one it is.
         w, sla_ms: weight of carbon, bound on the p95.
         gap: J_oracle - J_static, absolute.
         best_static: label of the best static configuration.
         results: controller -> what it achieved.
+        runs: controller -> key of its run, the name of the run's file in a results folder.
+        conditions: what was otherwise than the controllers were told.
+        causes: what the savings are split against, where that was asked for.
+        savings: controller -> its saving by cause.
+        twins: controller -> key of its blind twin's run.
     """
 
+    index: int
     window: Window
     w: float
     sla_ms: float
     gap: float
     best_static: str
     results: dict[str, RunResult]
+    runs: dict[str, str] = field(default_factory=dict)
+    conditions: Conditions = PLAIN
+    causes: Causes | None = None
+    savings: dict[str, Saving] = field(default_factory=dict)
+    twins: dict[str, str] = field(default_factory=dict)
 
     def headroom_share(self, name: str) -> float | None:
-        """(J - J_static) / (J_oracle - J_static); None where the gap is too small."""
-        if self.gap < LEAST_GAP:
+        """(J - J_static) / (J_oracle - J_static).
+
+        None where the gap is too small, or where the oracle's own model is wrong.
+        """
+        if self.gap < LEAST_GAP or self.conditions.service != 1.0 or self.conditions.energy != 1.0:
             return None
         static = self.results["static"].objective
         return (self.results[name].objective - static) / self.gap
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON document shows it."""
+        carbon = self.window.signals.carbon
+        start = carbon.epoch and carbon.epoch + timedelta(seconds=self.window.signals.start)
         return {
+            "window": self.index,
             "carbon": self.window.carbon,
             "load": self.window.load,
+            "start_utc": start.isoformat() if start else None,
             "load_factor": self.window.signals.load_factor,
             "steps": self.window.steps,
             "w": self.w,
             "sla_ms": self.sla_ms,
             "gap": self.gap,
             "best_static": self.best_static,
-            "controllers": {
-                name: asdict(result) | {"headroom_share": self.headroom_share(name)}
-                for name, result in self.results.items()
-            },
+            "conditions": self.conditions.to_dict(),
+            "causes": self.causes.to_dict() if self.causes else None,
+            "controllers": {name: self._shown(name) for name in self.results},
+        }
+
+    def _shown(self, name: str) -> dict[str, Any]:
+        saving = self.savings.get(name)
+        return asdict(self.results[name]) | {
+            "headroom_share": self.headroom_share(name),
+            "saving": asdict(saving) if saving else None,
+            "run": self.runs.get(name),
+            "blind_run": self.twins.get(name),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All windows, and what they were run with."""
+    """All windows, and what they were run with; `facts` are of the model: hashes, versions, SLA."""
 
     scenario: Scenario
     rows: list[WindowResult]
     margins: dict[str, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -93,6 +122,10 @@ def evaluate(
     weights: Sequence[float],
     against: Sequence[str] = DEFAULT,
     policies: Sequence[tuple[str, Bundle]] = (),
+    causes: Sequence[str] = (),
+    conditions: Sequence[Conditions] = (PLAIN,),
+    store: RunStore | None = None,
+    jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Run every controller on every window and weight at event level.
@@ -105,6 +138,11 @@ def evaluate(
         weights: weights of carbon.
         against: names of CONTROLLERS; DEFAULT when left out.
         policies: (name, bundle) pairs.
+        causes: controllers whose savings are also split by cause (ALL for all), which takes a blind twin's
+            run for each of their runs, and some more of configurations that never change.
+        conditions: rows for each of these; those by cause only where nothing departs.
+        store: where finished runs are kept, and those that are there are not done again.
+        jobs: processes to run in.
         progress: called with (runs done, runs in all).
 
     Raises:
@@ -125,51 +163,37 @@ def evaluate(
         PolicyController(bundle, model)
     kinds = ["oracle", *(kind for kind in MAKERS if kind in against and kind != "oracle")]
     margins = {kind: tuned_margin(scenario, model, kind) for kind in kinds}
-    rows = []
-    total, done = len(windows) * len(weights), 0
-    for window in windows:
-        statics = StaticRuns(scenario, model, window.signals, steps=window.steps, seed=window.seed)
-        for w in weights:
-            rows.append(_row(scenario, model, window, statics, w, against, policies, margins))
-            done += 1
-            progress(done, total)
-    return Evaluation(scenario, rows, margins)
+    bench = Bench(scenario, model, tuple(windows), dict(policies), margins)
+    weights = tuple(dict.fromkeys(weights))
+    plans = [
+        plan
+        for each in conditions
+        for plan in plan_rows(bench, weights, against, causes=causes if each.plain else (), conditions=each)
+    ]
+    tasks = merged(bench, (task for plan in plans for task in plan.tasks))
+    found = run_tasks(bench, tasks, store=store, jobs=jobs, progress=progress)
+    return Evaluation(scenario, [_row(bench, plan, found) for plan in plans], margins, bench.facts)
 
 
-def _row(
-    scenario: Scenario,
-    model: ClusterModel,
-    window: Window,
-    statics: StaticRuns,
-    w: float,
-    against: Sequence[str],
-    policies: Sequence[tuple[str, Bundle]],
-    margins: dict[str, float],
-) -> WindowResult:
-    account = scenario.sci
-    index, best = statics.best(w)
-    results: dict[str, RunResult] = {}
-    if "base" in against:
-        results["base"] = summarise(statics.run(model.base, w), model, account=account)
-    if "co2opt" in against:
-        results["co2opt"] = summarise(statics.run(model.co2opt, w), model, account=account)
-    results["static"] = best
-    wanted: dict[str, Callable[[], Controller]] = {}
-    for name in LIVE_CONTROLLERS:
-        if name in margins:
-            wanted[name] = partial(MAKERS[name], scenario, model, window.signals, margins[name])
-        elif name in against and name not in results:
-            wanted[name] = partial(make_controller, name, scenario, model)
-    if "clairvoyant" in against:
-        wanted["clairvoyant"] = partial(clairvoyant_for, scenario, model, window.signals, window.steps)
-    wanted["oracle"] = partial(oracle_for, scenario, model, window.signals, margins["oracle"])
-    for name, bundle in policies:
-        wanted[name] = partial(PolicyController, bundle, model)
-    for name, make in wanted.items():
-        controller = make()
-        records = run_controller(
-            scenario, model, controller, window.signals, steps=window.steps, w=w, seed=window.seed
-        )
-        results[name] = summarise(records, model, controller.live_trials, account)
-    gap = results["oracle"].objective - best.objective
-    return WindowResult(window, w, model.sla_ms, gap, model.catalogue[index].label(), results)
+def _row(bench: Bench, plan: RowPlan, found: Mapping[str, RunResult]) -> WindowResult:
+    w, best = plan.w, plan.best_static(bench, found)
+    assert best.static is not None, "candidates are static"
+    runs = {name: plan.runs[name] for name in ("base", "co2opt") if name in plan.runs}
+    runs["static"] = best
+    keys = {name: bench.key(task, w) for name, task in (runs | dict(plan.runs)).items()}
+    results = {name: found[key] for name, key in keys.items()}
+    counterfactuals = plan.causes(bench, found)
+    return WindowResult(
+        index=plan.at,
+        window=bench.windows[plan.at],
+        w=w,
+        sla_ms=bench.model.sla_ms,
+        gap=results["oracle"].objective - results["static"].objective,
+        best_static=best.static.label(),
+        results=results,
+        runs=keys,
+        conditions=plan.conditions,
+        causes=counterfactuals,
+        savings=plan.savings(bench, found, counterfactuals, results["static"]) if counterfactuals else {},
+        twins={name: bench.key(task, w) for name, task in plan.twins.items()},
+    )

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from clover_rl.agents.runs import run_controller, summarise
 from clover_rl.agents.search import SearchController
 from clover_rl.cache import cache_folder
 from clover_rl.control.controller import Controller
+from clover_rl.control.scorer import SCORER_VERSION
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.signals import EpisodeSignals, draw_signals
 from clover_rl.simulation.model import ClusterModel
@@ -86,6 +88,14 @@ MAKERS: dict[str, Callable[[Scenario, ClusterModel, EpisodeSignals, float], Cont
 """Controllers that trust the table, and so need a margin for what chance does to the p95."""
 
 
+def _decides(scenario: Scenario) -> dict[str, Any]:
+    """The scenario, but for the time zone of files that training does not read."""
+    content = scenario.to_dict()
+    if not scenario.carbon.own("train"):
+        content["carbon"]["utc_offset_h"] = 0.0
+    return content
+
+
 def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
     """The margin of the highest mean event-level objective over training windows and the reported weights.
 
@@ -97,9 +107,9 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
         model.catalogue.hash,
         model.profile.hash,
         model.sla_ms,
-        scenario.to_dict(),
+        _decides(scenario),
         scenario.traces_hash,
-        [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION],
+        [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION, SCORER_VERSION],
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
     path = cache_folder() / "margins" / f"{key}.json"

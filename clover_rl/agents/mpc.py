@@ -52,7 +52,7 @@ def transition_rewards(
         intensity=intensity,
         interval_s=interval_s,
         timeout_s=timeout_s,
-    )
+    ).total
 
 
 class MPCController:

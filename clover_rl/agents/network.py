@@ -17,8 +17,9 @@ __all__ = ["ALLOWED_OPERATORS", "PolicyNetwork", "check_operators"]
 
 ALLOWED_OPERATORS = frozenset(
     {
-        "Add", "Cast", "Clip", "Concat", "Constant", "Div", "Gemm", "Identity", "MatMul", "Mul", "Relu",
-        "Reshape", "Shape", "Slice", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
+        "Abs", "Add", "Cast", "Clip", "Concat", "Constant", "Div", "Exp", "Expand", "Gemm", "Identity", "Log",
+        "MatMul", "Mul", "Neg", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Softmax", "Sub",
+        "Tanh", "Transpose", "Unsqueeze", "Where",
     }
 )  # fmt: skip
 """Operators that a policy may use: arithmetic of a small network, nothing that loops, calls out or loads."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clover_rl.cluster.carbon import SciAccount
 from clover_rl.cluster.configuration import ClusterConfiguration
@@ -16,8 +17,9 @@ from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.signals import EpisodeSignals
 from clover_rl.simulation.cluster import SimulatedCluster
 from clover_rl.simulation.model import ClusterModel
+from clover_rl.simulation.physics import Physics
 
-__all__ = ["RunResult", "run_controller", "summarise"]
+__all__ = ["RunResult", "rescored", "run_controller", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class RunResult:
 
     Attributes:
         objective: mean objective per interval, transitions included.
+        carbon_term, accuracy_term, penalty_term: its means by term, which add up to it.
         carbon_g_per_request: gCO2 per answered request, PUE included.
         base_carbon_g_per_request: BASE's in closed form at the same intensities, for the arrived requests.
         accuracy: request-weighted.
@@ -54,6 +57,9 @@ class RunResult:
     requests: int
     answered: int
     timed_out: int
+    carbon_term: float
+    accuracy_term: float
+    penalty_term: float
     embodied_g_per_request: float | None = None
     sci_g_per_request: float | None = None
 
@@ -68,23 +74,38 @@ def run_controller(
     w: float,
     seed: int,
     start_at: ClusterConfiguration | None = None,
+    physics: Physics | None = None,
+    arrivals_s: NDArray[np.float64] | None = None,
 ) -> list[StepRecord]:
     """Run a controller through a window at event level, after one interval of warm-up.
 
     Everyone starts with BASE (or `start_at`) and meets the same signals and the same seed of arrivals.
+
+    Args:
+        scenario, model: what the controller knows.
+        controller: who decides.
+        signals: carbon and load.
+        steps: of the window.
+        w: weight of carbon.
+        seed: of arrivals.
+        start_at: what serves at first.
+        physics: what really holds, where that is not the model's profile.
+        arrivals_s: requests that are replayed, s from the warm-up's start, instead of Poisson ones.
 
     Raises:
         SignalEndError: the signals are shorter than the window.
     """
     carbon, load = signals.feeds(scenario, warm_up=1)
     first = start_at or model.catalogue[model.base]
+    laws = physics or model.physics
     cluster = SimulatedCluster(
-        model.profile,
+        laws.profile,
         first,
         load,
         seed=seed,
         timeout_s=scenario.timeout_s,
-        physics=model.physics,
+        physics=laws,
+        arrivals_s=arrivals_s,
     )
     loop = ControlLoop(
         controller=controller,
@@ -157,6 +178,9 @@ def summarise(
         requests=requests,
         answered=count,
         timed_out=sum(interval.timed_out for interval in intervals),
+        carbon_term=float(np.mean([record.score.carbon_term for record in records])),
+        accuracy_term=float(np.mean([record.score.accuracy_term for record in records])),
+        penalty_term=float(np.mean([record.score.penalty_term for record in records])),
         embodied_g_per_request=sci.embodied_g_per_request if sci else None,
         sci_g_per_request=sci.g_per_request if sci else None,
     )

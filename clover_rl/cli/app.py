@@ -17,7 +17,9 @@ from clover_rl.cli import (
     infer,
     live_compare,
     load,
+    policies,
     profile,
+    report,
     scenario,
     serve,
     status,
@@ -42,6 +44,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
@@ -53,6 +56,7 @@ app.command("infer")(infer.infer)
 app.command("load")(load.load)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(env.app, name="env")
+app.add_typer(policies.app, name="policies")
 app.add_typer(profile.app, name="profile")
 app.add_typer(validate.app, name="validate")
 

@@ -72,7 +72,7 @@ def demo(
             windows,
             weights=[W],
             policies=[("policy", bundle)],
-            progress=lambda done, total: advance(done / total, f"{done} of {total} weeks"),
+            progress=lambda done, total: advance(done / total, f"{done} of {total} runs"),
         )
     comparison = compared(evaluation)
     note(f"4 of 5  serving one day twice, first under annealing, then under the policy (w = {W:g})")

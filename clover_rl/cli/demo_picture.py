@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clover_rl.cli.figure_file import save_figure
 from clover_rl.cluster.configuration import ClusterConfiguration
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ __all__ = ["draw_day"]
 
 
 def draw_day(scenario: Scenario, model: ClusterModel, day: ServedDay, path: Path) -> None:
-    """Draw both passes of the served day, one after the other on one axis."""
+    """Draw both passes of the served day, one after the other on one axis.
+
+    Raises:
+        InputError: the picture cannot be written.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -106,5 +111,4 @@ def draw_day(scenario: Scenario, model: ClusterModel, day: ServedDay, path: Path
             if axis is intensity:
                 axis.text(index * 24.0 + 0.3, 0.9, phase, transform=axis.get_xaxis_transform(), weight="bold")
         axis.set_xlim(0, 24.0 * len(phases))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path, dpi=110)

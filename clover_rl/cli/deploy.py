@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from clover_rl.cli.control_port import CA, TO, TOKEN_FILE, control_client
 from clover_rl.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["deploy", "rollback"]
 
-TO = typer.Option("127.0.0.1:8002", help="Control port of the server, HOST:PORT.")
-
 
 def deploy(
-    bundle: str = typer.Argument(help="A .clover file, or base, co2opt, search, annealing."),
+    bundle: str = typer.Argument(help="A .clover file, a shipped policy, or a controller as annealing."),
     to: str = TO,
+    token_file: Path | None = TOKEN_FILE,
+    ca: Path | None = CA,
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Upload a policy, have it verified and put in charge; requests go on meanwhile."""
@@ -27,28 +28,29 @@ def deploy(
 
     require("serve", "grpc")
     from clover_rl.agents.bundle import open_bundle
-    from clover_rl.serving.clients.control_client import ControlClient
+    from clover_rl.cli.policy_choice import controller_or_bundle
 
-    with ControlClient(to) as client:
-        if bundle.endswith(".clover"):
-            path = Path(bundle)
-            open_bundle(path)
-            response = client.deploy(path.read_bytes())
+    chosen = controller_or_bundle(bundle)
+    with control_client(to, token_file, ca) as client:
+        if isinstance(chosen, Path):
+            open_bundle(chosen)
+            response = client.deploy(chosen.read_bytes())
         else:
-            response = client.activate(bundle)
+            response = client.activate(chosen)
     _show(response, json_)
 
 
 def rollback(
-    to: str = TO, json_: bool = typer.Option(False, "--json", help="Print one JSON document.")
+    to: str = TO,
+    token_file: Path | None = TOKEN_FILE,
+    ca: Path | None = CA,
+    json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Put the controller before the present one back in charge."""
     from clover_rl.cli.extras import require
 
     require("serve", "grpc")
-    from clover_rl.serving.clients.control_client import ControlClient
-
-    with ControlClient(to) as client:
+    with control_client(to, token_file, ca) as client:
         response = client.rollback()
     _show(response, json_)
 

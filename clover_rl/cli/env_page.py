@@ -277,18 +277,23 @@ def draw_figure(name: str, path: Path) -> None:
     """
     from matplotlib.image import imsave
 
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # before the minute that a table may take
+    except OSError as error:
+        raise _unwritable(path, error) from None
     env: Any = gym.make(name, render_mode="rgb_array", w=WEIGHT, split=SPLIT).unwrapped
     env.reset(seed=SEED)
     for _ in range(STEPS):
         env.step(int(np.argmax(env.core.all_rewards(np.array([MARGIN]))[0])))
     metadata: dict[str, Any] = {"Software": None}  # no version of matplotlib in the picture
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         imsave(path, env.render(), metadata=metadata)
     except OSError as error:
-        raise InputError(
-            f"cannot be written ({error})", where=str(path), fix="choose another folder"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot be written ({error})", where=str(path), fix="choose another folder")
 
 
 def write_pages(folder: Path) -> list[Path]:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from clover_rl.cli.chosen import SETTINGS, chosen_scenario
 from clover_rl.cli.output import command_line, note, number, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from clover_rl.envs.scenario import Scenario
     from clover_rl.envs.signals import EpisodeSignals
+    from clover_rl.serving.live.kept import Kept
+    from clover_rl.serving.live.plan import Contest
+    from clover_rl.serving.partition.select import PartitionSettings
     from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["live_compare"]
 
 MOST_PROCESSES = 44
 """MPS serves 48 clients a card (NVIDIA's MPS documentation); some are left for what nobody foresaw."""
+FORESEEN = 10
+"""Days of each controller that are simulated to see which processes will be needed."""
 
 
 def live_compare(
     scenario: str = typer.Argument("h100-live", help="Shipped name or YAML file."),
-    policy: Path | None = typer.Option(None, help="Bundle of the trained policy."),
+    policy: str | None = typer.Option(None, help="Bundle of the trained policy, or name of a shipped one."),
     controllers: str = typer.Option("base,static,search,annealing,policy", help="Who, in the order of days."),
     partition: str = typer.Option("mps", help="emulated, mps or mig."),
     devices: str = typer.Option("0", help="Cards, as 0,1 or UUIDs; none for emulated."),
@@ -32,73 +37,106 @@ def live_compare(
     start: float = typer.Option(0.0, min=0.0, help="Seconds into the carbon trace."),
     w: float = typer.Option(0.1, help="Weight of carbon, above 0 and below 1."),
     seed: int = typer.Option(0, min=0, help="Of arrivals and generated traces."),
+    changes: list[str] = SETTINGS,
+    calibrate: bool = typer.Option(
+        True, help="Measure this card as it serves, 80 s, before the first day, and predict from that too."
+    ),
+    measure_only: bool = typer.Option(
+        False, "--measure-only", help="Leave the predictions for the same command without it, on any machine."
+    ),
     out: Path = typer.Option(Path("runs/live-compare"), help="Folder of results; a run goes on from there."),
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Serve the same day under each controller on one card, beside what the simulator predicted."""
-    import asyncio
-
+    """Serve the same day under each controller on one card, beside what the simulator predicts."""
     from clover_rl.agents.bundle import open_bundle
+    from clover_rl.agents.shipped import resolve_bundle
     from clover_rl.cli.extras import require
     from clover_rl.cli.models import model_of
-    from clover_rl.envs.scenario import load_scenario
     from clover_rl.errors import InputError
-    from clover_rl.serving.live.outcome import compared
-    from clover_rl.serving.live.plan import Contest, needed_processes, predict
-    from clover_rl.serving.live.run import LiveDay, run_live
+    from clover_rl.serving.live.kept import Kept
+    from clover_rl.serving.live.plan import Contest
     from clover_rl.serving.partition.select import PartitionSettings
 
     require("serve", "grpc", "grpc_health", "grpc_reflection", "onnxruntime", "prometheus_client")
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
-    chosen = load_scenario(scenario)
+    chosen = chosen_scenario(scenario, changes)
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
     cards.check(chosen.gpus)
-    file = out / "live.json"
-    document = _before(file, {"scenario": chosen.to_dict(), "w": w, "seed": seed, "partition": partition})
-    names = [name for name in controllers.split(",") if name and name not in document["days"]]
+    kept = Kept(out, {"scenario": chosen.to_dict(), "w": w, "seed": seed, "partition": partition})
     model = model_of(chosen)
-    if names:
-        contest = Contest.of(
-            chosen,
-            model,
-            _signals(chosen, model, carbon, load, start, seed),
-            names=names,
-            bundle=open_bundle(policy) if policy else None,
-            w=w,
-            seed=seed,
-        )
-        note("predicting every controller's day")
-        predicted = predict(contest)
-        prepared = needed_processes(model, predicted, MOST_PROCESSES)
+    wanted = [name for name in controllers.split(",") if name]
+    signals = _signals(chosen, model, carbon, load, start, seed)
+    bundle = open_bundle(resolve_bundle(policy)) if policy else None
 
-        def done(name: str, day: LiveDay) -> None:
-            document["days"][name] = compared(day, predicted[name], model)
-            document["command"] = command_line()
-            file.write_text(json.dumps(document))
+    def contest(names: list[str]) -> Contest:
+        return Contest.of(chosen, model, signals, names=names, bundle=bundle, w=w, seed=seed)
 
-        with progress_bar("serving") as bar:
-            asyncio.run(
-                run_live(contest, cards, _fresh(out), prepared=prepared, report=_told(bar), done=done)
-            )
+    if missing := [name for name in wanted if name not in kept.days]:
+        _measure(contest(missing), cards, kept, calibrate=calibrate)
+    if measure_only:
+        note(f"measured: {', '.join(kept.days)}; kept in {out}")
+        return
+    for index, run in enumerate(kept.runs):
+        if missing := [name for name in run["controllers"] if name not in kept.document["days"]]:
+            note(f"predicting the days of {', '.join(missing)}")
+            _predict(contest(missing), kept, index)
+    kept.finish(command_line())
+    document = kept.document
     _picture(document, model.sla_ms, out / "live.png")
     if json_:
         print_json(document)
         return
     _print(document)
-    note(f"written: {file} and {out / 'live.png'}")
+    note(f"written: {kept.file} and {out / 'live.png'}")
 
 
-def _before(file: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    from clover_rl.errors import InputError
+def _measure(contest: Contest, cards: PartitionSettings, kept: Kept, *, calibrate: bool) -> None:
+    import asyncio
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.is_file():
-        return {**identity, "days": {}}
-    found: dict[str, Any] = json.loads(file.read_text())
-    if any(found.get(key) != value for key, value in identity.items()):
-        raise InputError("holds days of another comparison", where=str(file), fix="name another --out folder")
-    return found
+    from clover_rl.serving.live.calibration import stages
+    from clover_rl.serving.live.outcome import raw_day
+    from clover_rl.serving.live.plan import needed_processes, predict
+    from clover_rl.serving.live.run import Orders, run_live
+
+    model = contest.model
+    planned = stages(model.profile, model.gpus) if calibrate else []
+    note("foreseeing which processes are needed")
+    prepared = needed_processes(
+        model, predict(contest, FORESEEN), MOST_PROCESSES, [stage.configuration for stage in planned]
+    )
+    with progress_bar("serving") as bar:
+        orders = Orders(
+            prepared=prepared,
+            stages=planned,
+            calibrated=kept.calibrated,
+            report=_told(bar),
+            done=lambda name, day: kept.day(name, raw_day(day, model)),
+        )
+        asyncio.run(run_live(contest, cards, kept.begin(), orders))
+
+
+def _predict(contest: Contest, kept: Kept, run: int) -> None:
+    from clover_rl.serving.live.calibration import calibrated
+    from clover_rl.serving.live.outcome import Predicted, compared
+    from clover_rl.serving.live.plan import predict, predict_sent
+    from clover_rl.serving.live.replay import replayed
+    from clover_rl.simulation.physics import Physics
+
+    model, stages = contest.model, kept.stages(run)
+    shipped = predict(contest)
+    found = calibrated(model.profile, stages, model.gpus) if stages else None
+    card = Physics(found.profile) if found else None
+    own = predict(contest, physics=card) if card else None
+    for name in contest.makers:
+        raw = kept.days[name]
+        sides = Predicted(shipped[name])
+        if found and card and own:
+            sent = predict_sent(contest, name, raw["first"], card, found.front_s)
+            sides = Predicted(shipped[name], own[name], sent, replayed(contest, raw, card))
+        kept.compared(name, compared(raw, sides, model))
+    if found:
+        kept.came_to(run, found)
 
 
 def _signals(
@@ -124,12 +162,6 @@ def _signals(
     if carbon or load:
         raise InputError("one trace is given and the other is not", fix="give both --carbon and --load")
     return draw_signals(scenario, model.baseline.capacity, "test", 1.0, np.random.default_rng([seed, 4]))
-
-
-def _fresh(out: Path) -> Path:
-    """A new folder for the server's state: a ledger would be gone on with."""
-    number = sum(1 for _ in out.glob("server-*"))
-    return out / f"server-{number}"
 
 
 def _told(bar: Any) -> Any:
@@ -173,8 +205,34 @@ def _print(document: dict[str, Any]) -> None:
         ],
         rows,
     )
+    print_table(
+        "off: predicted / measured - 1, %; +- what arrivals alone do to a day",
+        ["controller", "prediction", "J/request", "+-", "p95", "+-", "p50"],
+        [
+            [
+                name,
+                SIDES[side],
+                *(number(100.0 * value, 1) for value in _interleaved(errors, day["chance"])),
+                number(None if errors["p50_ms"] is None else 100.0 * errors["p50_ms"], 1),
+            ]
+            for name, day in days.items()
+            for side, errors in day["errors"].items()
+        ],
+    )
     for side in ("measured", "predicted"):
         typer.echo(f"order by objective, {side}: {', '.join(order_of(days, side))}")
+
+
+SIDES = {
+    "shipped": "shipped profile, arrivals of its own",
+    "card": "this card's, arrivals of its own",
+    "sent": "this card's, the requests sent",
+    "replayed": "this card's, replayed",
+}
+
+
+def _interleaved(errors: dict[str, float], chance: dict[str, float]) -> list[float]:
+    return [value for key in ("energy_j_per_request", "p95_ms") for value in (errors[key], chance[key])]
 
 
 def _picture(document: dict[str, Any], sla_ms: float, path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from clover_rl.cli.figure_file import save_figure
+
 __all__ = ["draw_days"]
 
 MEASURED, PREDICTED = "#0072B2", "#E69F00"
@@ -17,6 +19,9 @@ def draw_days(days: dict[str, dict[str, Any]], sla_ms: float, path: Path) -> Non
         days: controller -> its day, as `compared` gives it.
         sla_ms: bound on the p95.
         path: picture to write.
+
+    Raises:
+        InputError: the picture cannot be written.
     """
     import matplotlib
 
@@ -44,5 +49,4 @@ def draw_days(days: dict[str, dict[str, Any]], sla_ms: float, path: Path) -> Non
     grid[0][0].legend(fontsize=8)
     for axes in grid[-1]:
         axes.set(xlabel="hour of the day", xlim=(0, 24), xticks=range(0, 25, 4))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path, dpi=110)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["command_line", "note", "number", "print_json", "print_table", "progress_bar"]
+__all__ = ["command_line", "note", "number", "plain", "print_json", "print_table", "progress_bar"]
 
 
 def command_line() -> str:
@@ -22,20 +22,20 @@ def command_line() -> str:
     return " ".join(["clover-rl", *sys.argv[1:]])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NaN and infinities are no JSON: they become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout, and nothing else."""
-    sys.stdout.write(json.dumps(_plain(document), indent=2) + "\n")
+    sys.stdout.write(json.dumps(plain(document), indent=2) + "\n")
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clover_rl.errors import InputError
+from clover_rl.cli.figure_file import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,13 +78,7 @@ def draw_load_curves(found: LoadCurves, path: Path) -> None:
         "lines: table; points: every request simulated; faint: p95 over the SLA",
         title_fontsize=9.5,
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120, metadata={"Software": None})
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be written ({error})", where=str(path), fix="choose another path") from None
-    finally:
-        plt.close(figure)
+    save_figure(figure, path, dpi=120)
 
 
 def _label(curve: LoadCurve) -> str:

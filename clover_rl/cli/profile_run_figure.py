@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clover_rl.cli.figure_file import save_figure
+
 if TYPE_CHECKING:
     from clover_rl.serving.measuring.fitted import Fitted
 
@@ -14,7 +16,11 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
 def draw_kept_out(fitted: Fitted, path: Path) -> None:
-    """Predicted over measured, power by test and slowdown by instance, one colour a layout."""
+    """Predicted over measured, power by test and slowdown by instance, one colour a layout.
+
+    Raises:
+        InputError: the picture cannot be written.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -53,5 +59,4 @@ def draw_kept_out(fitted: Fitted, path: Path) -> None:
         axes.grid(color="black", alpha=0.12, linewidth=0.6)
     power.legend(title="layout, kept out", fontsize=8, title_fontsize=8)
     figure.suptitle(f"{fitted.profile.name}: mixes that no law was fitted to")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path, dpi=110)

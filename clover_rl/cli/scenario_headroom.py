@@ -54,7 +54,7 @@ def headroom(
             found,
             weights=chosen.weights.evaluate,
             against=["base", "search"],
-            progress=lambda done, total: advance(done / total, f"{done} of {total} windows and weights"),
+            progress=lambda done, total: advance(done / total, f"{done} of {total} runs"),
         )
     rows = headroom_rows(result)
     if json_:

@@ -15,7 +15,9 @@ __all__ = ["serve"]
 def serve(
     scenario: str = SCENARIO,
     controller: str | None = typer.Option(
-        None, help="base, co2opt, search, annealing or a .clover file; the ledger's, else annealing."
+        None,
+        help="base, co2opt, search, annealing ..., a .clover file or a shipped policy; "
+        "the ledger's, else annealing.",
     ),
     w: float = typer.Option(0.05, help="Weight of carbon."),
     carbon: Path | None = typer.Option(None, help="Carbon CSV; the scenario's first, or a generated trace."),
@@ -25,7 +27,15 @@ def serve(
     ),
     host: str = typer.Option("127.0.0.1", help="Address of the inference port."),
     port: int = typer.Option(8001, min=0, max=65535, help="Inference port; 0 takes any free one."),
-    control_port: int = typer.Option(8002, min=0, max=65535, help="Control port, on loopback."),
+    control_port: int = typer.Option(8002, min=0, max=65535, help="Control port."),
+    control_host: str = typer.Option(
+        "127.0.0.1", help="Address of the control port; any but loopback needs a token and TLS."
+    ),
+    control_token_file: Path | None = typer.Option(
+        None, help="File with the token that control calls must bear; $CLOVER_RL_CONTROL_TOKEN otherwise."
+    ),
+    control_cert: Path | None = typer.Option(None, help="PEM certificate of the control port."),
+    control_key: Path | None = typer.Option(None, help="PEM key of that certificate."),
     metrics_port: int = typer.Option(8003, min=0, max=65535, help="Prometheus port, on loopback."),
     state: Path | None = typer.Option(
         None, help="Folder of ledger and bundles; runs/serve-SCENARIO when left out."
@@ -51,8 +61,10 @@ def serve(
 
     require("serve", "grpc", "grpc_health", "grpc_reflection", "onnxruntime", "prometheus_client")
     from clover_rl.cli.models import model_of
+    from clover_rl.cli.policy_choice import controller_or_bundle
     from clover_rl.cli.server import run_server
     from clover_rl.errors import InputError
+    from clover_rl.serving.access import ControlAccess, read_token
     from clover_rl.serving.control.carbon_source import carbon_trace
     from clover_rl.serving.control.models import model_definitions
     from clover_rl.serving.control.runtime import ServerSettings
@@ -62,9 +74,11 @@ def serve(
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
+    access = ControlAccess(control_host, read_token(control_token_file), control_cert, control_key)
     style: LogFormat = "json" if log_format == "json" else "text"
     if log_format != style:
         raise InputError(f"--log-format is `{log_format}`", fix="use text or json")
+    in_charge = None if controller is None else str(controller_or_bundle(controller))
     scaled = [] if time_scale is None else [f"time_scale={time_scale!r}"]
     chosen = chosen_scenario(scenario, [*changes, *scaled])
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
@@ -86,7 +100,7 @@ def serve(
         state=folder,
         carbon=trace,
         carbon_start=begin,
-        controller=controller,
+        controller=in_charge,
         w=w,
         host=host,
         port=port,
@@ -101,6 +115,7 @@ def serve(
             log_answers=log_requests,
         ),
         partition=cards,
+        control=access,
     )
     if not asyncio.run(run_server(chosen, model, settings, log_format=style)):
         note("stopped before every accepted request was answered")

@@ -56,7 +56,7 @@ async def run_server(
     charge = runtime.control.upcoming.controller.name if runtime.control else "nobody"
     where = [
         f"inference {settings.host}:{ports['data']}",
-        f"control 127.0.0.1:{ports['control']}",
+        f"control {settings.control.address(ports['control'])}",
         f"metrics http://127.0.0.1:{ports['metrics']}/metrics",
     ]
     served = model.profile.application.name

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
+from clover_rl.cli.control_port import CA, TO, TOKEN_FILE, control_client
 from clover_rl.cli.output import number, print_json
 
 __all__ = ["status"]
 
 
 def status(
-    to: str = typer.Option("127.0.0.1:8002", help="Control port of the server, HOST:PORT."),
+    to: str = TO,
+    token_file: Path | None = TOKEN_FILE,
+    ca: Path | None = CA,
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Who is in charge, what the cluster is, and how the last interval went."""
@@ -19,9 +24,7 @@ def status(
     require("serve", "grpc")
     from google.protobuf.json_format import MessageToDict
 
-    from clover_rl.serving.clients.control_client import ControlClient
-
-    with ControlClient(to) as client:
+    with control_client(to, token_file, ca) as client:
         found = client.status()
     if json_:
         print_json(

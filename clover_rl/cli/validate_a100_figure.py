@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clover_rl.errors import InputError
+from clover_rl.cli.figure_file import save_figure
 
 if TYPE_CHECKING:
     from clover_rl.simulation.validation.a100 import PredictedPoint
@@ -86,10 +86,4 @@ def draw_points(predicted: Sequence[PredictedPoint], path: Path) -> None:
     axes[1, 0].set_ylabel("energy of both cards per request, J")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=6, fontsize="small")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
-    except OSError as error:
-        raise InputError(f"cannot be written ({error})", where=str(path), fix="choose another path") from None
-    finally:
-        plt.close(figure)
+    save_figure(figure, path, dpi=100)

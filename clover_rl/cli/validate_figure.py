@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clover_rl.errors import InputError
+from clover_rl.cli.figure_file import save_figure
 
 if TYPE_CHECKING:
     from clover_rl.cluster.profile import Profile
@@ -55,10 +55,4 @@ def draw_replay(parts: Sequence[tuple[str, Sequence[tuple[Profile, Replayed]]]],
         axes.fill_between(ends, (1 - off) * ends, (1 + off) * ends, color="black", alpha=0.08, linewidth=0)
         axes.set(title=title, xlabel="measured", ylabel="predicted", xlim=ends, ylim=ends, aspect="equal")
     power.legend(fontsize="x-small", loc="upper left", title="grey: within 5 %", title_fontsize="x-small")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
-    except OSError as error:
-        raise InputError(f"cannot be written ({error})", where=str(path), fix="choose another path") from None
-    finally:
-        plt.close(figure)
+    save_figure(figure, path, dpi=100)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +16,20 @@ from clover_rl.control.state import ControlState
 from clover_rl.simulation.fluid import fluid_step
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["ActionScorer", "table_values"]
+__all__ = ["SCORER_VERSION", "ActionScorer", "TableValues", "table_values"]
+
+SCORER_VERSION = 2
+"""Raised where scores change, so that margins tuned with others are tuned anew."""
+
+Floats = NDArray[np.float64]
+
+
+class TableValues(NamedTuple):
+    """What the table says of one interval: objective, the p95 that it counts, requests left waiting."""
+
+    total: Floats
+    p95_ms: Floats
+    queued: Floats
 
 
 def table_values(
@@ -25,12 +40,12 @@ def table_values(
     *,
     rate: float,
     careful: float,
-    queued: float,
+    queued: ArrayLike,
     intensity: float,
     interval_s: float,
     timeout_s: float,
-) -> NDArray[np.float64]:
-    """Objective of one interval from source to target on the table, of their broadcast shape.
+) -> TableValues:
+    """One interval from source to target on the table, of their broadcast shape.
 
     Args:
         model: what is believed of the cluster.
@@ -47,14 +62,15 @@ def table_values(
     p95 = facts.p95_ms
     if careful != rate:
         p95 = fluid_step(model.rows, source, target, careful, queued, interval_s, timeout_s).p95_ms
-    return objective.terms(
+    terms = objective.terms(
         energy_j=facts.energy_j,
         intensity=intensity,
         arrived=rate * interval_s,
         duration_s=interval_s,
         accuracy=np.where(facts.answered > 0.0, facts.accuracy, objective.base.accuracy),
         p95_ms=p95,
-    ).total
+    )
+    return TableValues(terms.total, p95, facts.queued)
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,10 @@ class ActionScorer:
     timeout_s: float
     margin: float = 0.0
 
+    @cached_property
+    def _codec(self) -> ActionCodec:
+        return ActionCodec(self.model.catalogue)
+
     def source(self, configuration: ClusterConfiguration) -> int:
         """Index of a configuration, or of the nearest one where it is not in the catalogue."""
         index = self.model.catalogue.index(configuration)
@@ -80,16 +100,29 @@ class ActionScorer:
         return int(np.argmin(distances))
 
     def scores(self, state: ControlState, rate: float, intensity: float) -> NDArray[np.float64]:
-        """Objective of each action under an assumed load and intensity, shape (actions,); masked: -inf."""
-        model, objective = self.model, state.objective
-        choices = np.arange(len(model.catalogue))
-        source = self.source(state.configuration)
+        """Objective of each action under an assumed load and intensity, shape (actions,); masked: -inf.
+
+        Where no action holds the SLA in the interval, a second one that goes on alike is added. The penalty
+        is bounded, so on the interval alone all are equally late then, and the cheapest, which serves least,
+        would be chosen again and again while the queue lasts; what follows tells which of them repairs it.
+        """
+        choices = np.arange(len(self.model.catalogue))
         queued = float(state.last.queued) if state.last else 0.0
-        total = table_values(
-            model,
-            objective,
+        allowed = self._codec.masks(state)
+        first = self._values(state, self.source(state.configuration), rate, intensity, queued)
+        total = first.total
+        if not (first.p95_ms[allowed] <= state.objective.sla_ms).any():
+            total = total + self._values(state, choices, rate, intensity, first.queued).total
+        return np.where(allowed, total, -np.inf)
+
+    def _values(
+        self, state: ControlState, source: ArrayLike, rate: float, intensity: float, queued: ArrayLike
+    ) -> TableValues:
+        return table_values(
+            self.model,
+            state.objective,
             source,
-            choices,
+            np.arange(len(self.model.catalogue)),
             rate=rate,
             careful=rate * (1.0 + self.margin),
             queued=queued,
@@ -97,7 +130,6 @@ class ActionScorer:
             interval_s=state.interval_s,
             timeout_s=self.timeout_s,
         )
-        return np.where(ActionCodec(model.catalogue).masks(state), total, -np.inf)
 
     def best(self, state: ControlState, rate: float, intensity: float) -> ClusterConfiguration:
         """The configuration of the highest score."""

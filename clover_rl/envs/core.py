@@ -15,7 +15,7 @@ from clover_rl.control.budget import BudgetKeeper
 from clover_rl.control.codecs import clock_features
 from clover_rl.control.factored import FactoredCodec
 from clover_rl.control.state import FORECAST_HOURS, PAST_HOURS, RATE_LAGS
-from clover_rl.envs.kernel import Columns, observe_rows
+from clover_rl.envs.kernel import Columns, encode_known, observe_rows
 from clover_rl.envs.outages import draw_outages
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.settings import EpisodeSettings
@@ -82,6 +82,8 @@ class EnvironmentCore:
         starts = self.codec.starts
         self._columns = Columns(**{name: starts[name] for name in Columns._fields})
         self._moving_scales = self.codec.scales[:, [starts[name] for name in _MOVING]]
+        known = [*range(_CARBON), *range(starts["clock"], starts["clock"] + 4)]
+        self._outside_scales = np.ascontiguousarray(self.codec.scales[:, known])
         self._fallback: dict[tuple[int, int], int] = {}
         t = self.steps
         self.t = np.zeros(n, np.int64)
@@ -109,7 +111,9 @@ class EnvironmentCore:
         """
         model, scenario, settings = self.model, self.scenario, self.settings
         self.drawn_from[row] = dict(rng.bit_generator.state)
-        signals = draw_signals(scenario, model.baseline.capacity, settings.split, self.days, rng)
+        bins = settings.bins
+        bin_s = scenario.load.bin_s * (bins[0] if len(bins) == 1 else int(rng.choice(bins)))
+        signals = draw_signals(scenario, model.baseline.capacity, settings.split, self.days, rng, bin_s=bin_s)
         arrays = sample_signals(signals, scenario, self.steps)
         low, high = scenario.weights.low, scenario.weights.high
         drawn = float(np.exp(rng.uniform(math.log(low), math.log(high))))
@@ -117,15 +121,17 @@ class EnvironmentCore:
         event_seed = int(rng.integers(2**31))
         counts = rng.poisson(arrays.rate * scenario.interval_s)
         self._draw_differences(row, rng)
-        encode = self.codec.encode_field
-        outside = self._outside[row]
-        outside[:, 0] = encode("intensity", arrays.intensity)
-        outside[:, 1 : 1 + len(PAST_HOURS)] = encode("intensity_past", arrays.past)
-        outside[:, 1 + len(PAST_HOURS) : _CARBON] = encode("intensity_forecast", arrays.forecast)
-        outside[:, _CARBON:] = encode("clock", clock_features(arrays.hour_of_week))
+        encode_known(
+            arrays.intensity,
+            arrays.past,
+            arrays.forecast,
+            clock_features(arrays.hour_of_week),
+            self._outside_scales,
+            self._outside[row],
+        )
         self.mean_intensity[row], self.hour_of_week[row] = arrays.mean_intensity, arrays.hour_of_week
         self.rate[row] = counts / scenario.interval_s
-        self._rate_encoded[row] = encode("rate", self.rate[row])
+        self._rate_encoded[row] = self.codec.encode_field("rate", self.rate[row])
         self.t[row] = 0
         self.action[row] = model.base
         self.available[row] = model.gpus
@@ -420,7 +426,8 @@ class EnvironmentCore:
         """Reward of every action in the present interval of every row, from the table, shape (n, actions).
 
         Hindsight: it uses the interval's own load and intensity. For training targets and references, never
-        for an observation. Nothing is masked.
+        for an observation. Nothing is masked. Where no allowed action holds the SLA, a second interval that
+        goes on alike is added, as ActionScorer does: what repairs an overload must count.
 
         Args:
             margin: read the p95 at loads higher by this share; several margins, shape (k,) or (n, k), are
@@ -439,18 +446,36 @@ class EnvironmentCore:
             p95 = facts.p95_ms
             if careful.any():
                 p95 = self._fluid_at(choices, load * (1.0 + careful), true_world).p95_ms
-            terms = self.objective.terms(
-                energy_j=facts.energy_j,
-                intensity=self.mean_intensity[rows, self.t][:, None],
-                arrived=load * self.scenario.interval_s,
-                duration_s=self.scenario.interval_s,
-                accuracy=self._accuracy(facts),
-                p95_ms=p95,
-                w=self.w[:, None],
-                sla_ms=self.sla_ms[:, None],
+            total = total + self._total(rows, facts, load, p95) / margins.shape[1]
+        allowed = self.actions.masks_for(self.available)
+        held = (facts.p95_ms <= self.sla_ms[:, None]) & allowed
+        lost = np.flatnonzero(~held.any(axis=-1))
+        if len(lost):
+            after = fluid_step(
+                self.model.rows,
+                choices,
+                choices,
+                load[lost],
+                facts.queued[lost],
+                self.scenario.interval_s,
+                self.scenario.timeout_s,
+                factors=self.factors[lost, None, :] if true_world and self.settings.perturbation else None,
             )
-            total = total + terms.total / margins.shape[1]
+            total[lost] += self._total(lost, after, load[lost], after.p95_ms)
         return total
+
+    def _total(self, rows: NDArray[np.intp], facts: FluidStep, load: Floats, p95_ms: Floats) -> Floats:
+        """Objective of facts of shape (rows, actions) in the present interval of some rows."""
+        return self.objective.terms(
+            energy_j=facts.energy_j,
+            intensity=self.mean_intensity[rows, self.t[rows]][:, None],
+            arrived=load * self.scenario.interval_s,
+            duration_s=self.scenario.interval_s,
+            accuracy=self._accuracy(facts),
+            p95_ms=p95_ms,
+            w=self.w[rows, None],
+            sla_ms=self.sla_ms[rows, None],
+        ).total
 
     def _fluid_at(self, choices: NDArray[np.intp], load: Floats, true_world: bool) -> FluidStep:
         differs = true_world and self.settings.perturbation > 0.0

@@ -1,4 +1,4 @@
-"""The compiled part of an observation: every number is encoded already and only put in its place."""
+"""The compiled part of an observation: every number is encoded once, and then only put in its place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "observe_rows"]
+__all__ = ["Columns", "encode_known", "observe_rows"]
 
 Floats = NDArray[np.float64]
 Encoded = NDArray[np.float32]
@@ -71,3 +71,29 @@ def observe_rows(
         out[k, columns.queued] = moving[k, 2]
         out[k, columns.log_w] = moving[k, 3]
         out[k, columns.log_sla] = moving[k, 4]
+
+
+@njit(cache=True, error_model="numpy")
+def encode_known(
+    intensity: Floats, past: Floats, forecast: Floats, clock: Floats, scales: Floats, out: Encoded
+) -> None:  # pragma: no cover (compiled)
+    """Scale and clip, as ObservationCodec does, what is known at every decision when an episode is drawn.
+
+    Args:
+        intensity: shape (n,).
+        past, forecast, clock: shape (n, k).
+        scales: offset, scale, low and high of each column of `out`, shape (4, columns).
+        out: the columns in this order, shape (n, columns).
+    """
+    for i in range(len(intensity)):
+        for j in range(out.shape[1]):
+            if j == 0:
+                raw = intensity[i]
+            elif j <= past.shape[1]:
+                raw = past[i, j - 1]
+            elif j <= past.shape[1] + forecast.shape[1]:
+                raw = forecast[i, j - 1 - past.shape[1]]
+            else:
+                raw = clock[i, j - 1 - past.shape[1] - forecast.shape[1]]
+            scaled = (raw - scales[0, j]) / scales[1, j]
+            out[i, j] = min(max(scaled, scales[2, j]), scales[3, j])

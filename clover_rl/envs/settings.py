@@ -37,6 +37,8 @@ class EpisodeSettings:
         outage_hours: mean length of an outage, h.
         perturbation: service times, energy and interference are off by factors that the model does not know,
             each drawn log-uniformly between 1 / (1 + p) and 1 + p.
+        bin_multiples: bins of a generated load are this many times the scenario's `load.bin_s`; of several,
+            each episode draws one, since recorded loads come in bins of any length and a policy must notice.
         days: length of an episode in days of the signals; None takes the scenario's.
 
     Raises:
@@ -54,6 +56,7 @@ class EpisodeSettings:
     losses_per_week: float = 0.0
     outage_hours: float = 2.0
     perturbation: float = 0.0
+    bin_multiples: int | tuple[int, ...] = 1
     days: float | None = None
 
     @classmethod
@@ -102,6 +105,11 @@ class EpisodeSettings:
             raise InputError(f"outage_hours is {self.outage_hours:g}", fix="give a number above 0")
         if not 0.0 <= self.perturbation <= 1.0:
             raise InputError(f"perturbation is {self.perturbation:g}", fix="give a share from 0 to 1")
+        if not self.bins or not all(isinstance(k, int) and 1 <= k <= 1000 for k in self.bins):
+            raise InputError(
+                f"bin_multiples is {self.bin_multiples!r}",
+                fix="give a whole number from 1 to 1000, or several",
+            )
         if self.days is not None and not 0.0 < self.days < math.inf:
             raise InputError(f"an episode of {self.days:g} days", fix="use a number of days above 0")
 
@@ -119,6 +127,12 @@ class EpisodeSettings:
                 f"sla is {self.sla!r}", fix="give one multiple of the scenario's SLA, or two"
             ) from None
         return low, high
+
+    @property
+    def bins(self) -> tuple[int, ...]:
+        """Multiples of the scenario's bins that episodes draw from."""
+        several = self.bin_multiples
+        return (several,) if isinstance(several, int) else tuple(several)
 
     @property
     def outages(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -54,6 +55,17 @@ class EpisodeSignals:
     load_start: float
     load_factor: float = 1.0
 
+    @property
+    def sha256(self) -> str:
+        """Of all that a run sees of them: points, kinds, forecaster and start; not what they are called."""
+        content = hashlib.sha256()
+        for trace in (self.carbon, self.load):
+            content.update(trace.times_s.tobytes() + trace.values.tobytes())
+            about = [trace.kind, trace.interpolation, trace.end_s, str(trace.epoch), trace.utc_offset_h]
+            content.update(repr([*about, trace.forecaster]).encode())
+        content.update(repr([self.start, self.load_start]).encode())
+        return content.hexdigest()
+
     def feeds(self, scenario: Scenario, warm_up: int = 0) -> tuple[CarbonFeed, LoadFeed]:
         """Both as a run sees them that decides for the first time after `warm_up` intervals.
 
@@ -92,7 +104,13 @@ class SignalArrays:
 
 
 def draw_signals(
-    scenario: Scenario, base_capacity: float, split: Split, days: float, rng: np.random.Generator
+    scenario: Scenario,
+    base_capacity: float,
+    split: Split,
+    days: float,
+    rng: np.random.Generator,
+    *,
+    bin_s: float | None = None,
 ) -> EpisodeSignals:
     """Signals of one episode.
 
@@ -107,6 +125,7 @@ def draw_signals(
         split: "train" or "test".
         days: length after the lead, in days of the signals.
         rng: draws everything.
+        bin_s: bins of a generated load, s; the scenario's when left out.
 
     Raises:
         InputError: no such split, or a file that is wrong or too short.
@@ -150,7 +169,7 @@ def draw_signals(
         shape = scaled_by = generate_load(
             rng,
             days=total,
-            bin_s=scenario.load.bin_s,
+            bin_s=bin_s or scenario.load.bin_s,
             randomise=True,
             start_hour_of_week=carbon.hour_of_week(start - LEAD_S),
         )
@@ -175,14 +194,14 @@ def sample_signals(signals: EpisodeSignals, scenario: Scenario, steps: int) -> S
     edges = signals.start + step * np.arange(steps + 1)
     carbon = signals.carbon
     first = carbon.start_s
-    past = np.stack(
-        [carbon.values_at(np.maximum(edges - hours * _HOUR_S, first)) for hours in PAST_HOURS], axis=-1
-    )
+    ages = np.array(PAST_HOURS)[:, None] * _HOUR_S
+    past = carbon.values_at(np.maximum(edges - ages, first)).T
     horizons = np.array(FORECAST_HOURS) * _HOUR_S
     load_edges = signals.load_start + step * np.arange(-RATE_LAGS, steps + 1)
-    known = load_edges[load_edges >= signals.load.start_s]
-    rate = signals.load.means_between(known)
-    rate = np.concatenate([np.full(RATE_LAGS + steps - len(rate), rate[0]), rate])
+    unknown = int(np.searchsorted(load_edges, signals.load.start_s))
+    rate = signals.load.means_between(load_edges[unknown:])
+    if unknown:
+        rate = np.concatenate([np.full(unknown, rate[0]), rate])
     return SignalArrays(
         intensity=carbon.values_at(edges),
         past=past,

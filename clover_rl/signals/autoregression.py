@@ -13,10 +13,12 @@ from numba import njit
 from clover_rl.errors import InputError
 from clover_rl.signals.signal import FloatArray
 
-__all__ = ["TwoMemoryNoise", "ar1_path"]
+__all__ = ["TwoMemoryNoise", "ar1_path", "ar1_paths"]
 
 _FAST_H = 1.0 / math.log(2.0)  # the fast part halves in an hour, the resolution of the statistics
 _SLOWEST_H = 1e5
+
+_Factor = tuple[float, float, float]
 
 
 @njit(cache=True)
@@ -29,6 +31,32 @@ def ar1_path(
     for k in range(len(innovations)):
         path[k + 1] = decay * path[k] + innovations[k]
     return path
+
+
+@njit(cache=True)
+def ar1_paths(normals: FloatArray, decay: float) -> FloatArray:  # pragma: no cover (compiled)
+    """A path of unit variance from each row of (m, n) standard normals, which it overwrites and returns."""
+    push = math.sqrt(1.0 - decay * decay)
+    for row in normals:
+        for k in range(1, len(row)):
+            row[k] = decay * row[k - 1] + push * row[k]
+    return normals
+
+
+@njit(cache=True)
+def _two_paths(
+    normals: FloatArray, first: _Factor, then: _Factor, slow: float, fast: float
+) -> FloatArray:  # pragma: no cover (compiled)
+    """Sum of two AR(1) paths from (2, n) standard normals; `first` and `then` correlate them, by Cholesky."""
+    n = normals.shape[1]
+    out = np.empty(n)
+    a = b = 0.0
+    for k in range(n):
+        own, shared, other = first if k == 0 else then
+        a = slow * a + own * normals[0, k]
+        b = fast * b + (shared * normals[0, k] + other * normals[1, k])
+        out[k] = a + b
+    return out
 
 
 @dataclass(frozen=True)
@@ -77,22 +105,20 @@ class TwoMemoryNoise:
         """(count,) values, `step_h` hours apart, started from the stationary distribution."""
         normals = rng.standard_normal((2, count))
         slow, fast = math.exp(-step_h / self.slow_h), math.exp(-step_h / self.fast_h)
-        first = _correlate(normals[:, :1], self.var_slow, self.var_fast, self.covariance)
-        pushes = _correlate(
-            normals[:, 1:],
+        first = _cholesky(self.var_slow, self.var_fast, self.covariance)
+        then = _cholesky(
             self.var_slow * (1.0 - slow * slow),
             self.var_fast * (1.0 - fast * fast),
             self.covariance * (1.0 - slow * fast),
         )
-        return ar1_path(pushes[0], slow, float(first[0, 0])) + ar1_path(pushes[1], fast, float(first[1, 0]))
+        return _two_paths(normals, first, then, slow, fast)
 
 
-def _correlate(normals: FloatArray, var_a: float, var_b: float, covariance: float) -> FloatArray:
-    """(2, n) independent standard normals to normals with the given variances and covariance (Cholesky)."""
+def _cholesky(var_a: float, var_b: float, covariance: float) -> _Factor:
+    """(sd_a, b's share of a's normal, b's own sd): what makes independent normals have these variances."""
     sd_a = math.sqrt(var_a)
     shared = covariance / sd_a if sd_a > 0.0 else 0.0
-    own = math.sqrt(max(var_b - shared * shared, 0.0))
-    return np.stack((sd_a * normals[0], shared * normals[0] + own * normals[1]))
+    return sd_a, shared, math.sqrt(max(var_b - shared * shared, 0.0))
 
 
 @lru_cache(maxsize=256)

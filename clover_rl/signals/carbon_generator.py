@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from numba import njit
 
 from clover_rl.errors import InputError
 from clover_rl.signals.autoregression import TwoMemoryNoise
@@ -110,16 +111,44 @@ def _intensity(
     rng: np.random.Generator, grid: GridSeason, factors: _Factors, hours: FloatArray, step_s: float
 ) -> FloatArray:
     """Life-cycle intensity at local `hours` since Monday 00:00, `step_s` apart."""
-    angle = (2.0 * math.pi / 24.0) * hours
-    shape = np.ones_like(hours)
-    for k, (cosine, sine) in enumerate(zip(grid.cosines, grid.sines, strict=True), start=1):
-        shape += factors.shape * (cosine * np.cos(k * angle) + sine * np.sin(k * angle))
-    weekday_level = 7.0 / (5.0 + 2.0 * grid.weekend)
-    level = np.where(hours % 168.0 >= 120.0, weekday_level * grid.weekend, weekday_level)
-    sd = grid.sd * factors.sd
     noise = TwoMemoryNoise.fit(grid.rho1, grid.rho24).sample(rng, len(hours), step_s / _HOUR_S)
-    intensity = grid.mean * factors.mean * level * shape * np.exp(sd * noise - 0.5 * sd * sd)
-    return np.maximum(intensity, grid.floor * factors.mean)
+    return _shaped(
+        hours,
+        noise,
+        grid.cosines,
+        grid.sines,
+        factors.shape,
+        grid.weekend,
+        grid.mean * factors.mean,
+        grid.floor * factors.mean,
+        grid.sd * factors.sd,
+    )
+
+
+@njit(cache=True)
+def _shaped(
+    hours: FloatArray,
+    noise: FloatArray,
+    cosines: tuple[float, float, float],
+    sines: tuple[float, float, float],
+    swing: float,
+    weekend: float,
+    mean: float,
+    floor: float,
+    sd: float,
+) -> FloatArray:  # pragma: no cover (compiled)
+    """What `generate_carbon` says of x(t), once the noise is drawn."""
+    out = np.empty(len(hours))
+    weekday_level = 7.0 / (5.0 + 2.0 * weekend)
+    for i in range(len(hours)):
+        angle = (2.0 * math.pi / 24.0) * hours[i]
+        shape = 1.0
+        for k in range(3):
+            turn = (k + 1) * angle
+            shape += swing * (cosines[k] * math.cos(turn) + sines[k] * math.sin(turn))
+        level = weekday_level * weekend if hours[i] % 168.0 >= 120.0 else weekday_level
+        out[i] = max(mean * level * shape * math.exp(sd * noise[i] - 0.5 * sd * sd), floor)
+    return out
 
 
 def _share(grid: GridSeason, kind: str) -> float:

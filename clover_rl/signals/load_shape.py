@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -70,21 +70,20 @@ class LoadShape:
     shift_sd: float = 0.1
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            low, high = LOAD_RANGES[each.name]
-            number = getattr(self, each.name)
+        for name, (low, high) in LOAD_RANGES.items():
+            number = getattr(self, name)
             if not low <= number <= high:
-                raise InputError(
-                    f"{each.name} is {number:g}", where="LoadShape", fix=f"use {low:g} to {high:g}"
-                )
+                raise InputError(f"{name} is {number:g}", where="LoadShape", fix=f"use {low:g} to {high:g}")
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> LoadShape:
         """A shape with every number drawn from its range, in the order of the fields."""
-        return cls(**{each.name: _draw(rng, *LOAD_RANGES[each.name]) for each in fields(cls)})
+        draws = rng.random(len(LOAD_RANGES)).tolist()
+        return cls(*(_within(share, *ends) for share, ends in zip(draws, LOAD_RANGES.values(), strict=True)))
 
 
-def _draw(rng: np.random.Generator, low: float, high: float) -> float:
+def _within(share: float, low: float, high: float) -> float:
     if low > 0.0 and high >= 5.0 * low:
-        return min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high)
-    return float(rng.uniform(low, high))
+        at = math.log(low)
+        return min(max(math.exp(at + (math.log(high) - at) * share), low), high)
+    return low + (high - low) * share

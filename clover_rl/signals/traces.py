@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from clover_rl.errors import InputError, SignalEndError
 from clover_rl.signals.forecasts import Forecaster, Persistence
+from clover_rl.signals.kernel import FINE, NEGATIVE, NOT_ASCENDING, fault, read_areas, read_points, slopes_of
 from clover_rl.signals.signal import FloatArray
 
 __all__ = ["Interpolation", "TraceSignal"]
@@ -65,12 +66,13 @@ class TraceSignal:
         if times.ndim != 1 or times.shape != values.shape or not len(times):
             shapes = f"{times.shape} and {values.shape}"
             self._refuse(f"times and values have the shapes {shapes}", "give two equally long lists")
-        if not (np.isfinite(times).all() and np.isfinite(values).all()):
+        found = fault(times, values)
+        if found != FINE:
+            if found == NEGATIVE:
+                self._refuse("a value is negative", "intensities and rates are 0 or more")
+            if found == NOT_ASCENDING:
+                self._refuse("times do not ascend strictly", "sort them and drop duplicates")
             self._refuse("a time or a value is not a finite number", "fill or cut the gap first")
-        if (times[1:] <= times[:-1]).any():
-            self._refuse("times do not ascend strictly", "sort them and drop duplicates")
-        if (values < 0.0).any():
-            self._refuse("a value is negative", "intensities and rates are 0 or more")
         object.__setattr__(self, "end_s", self._checked_end(times))
         if self.epoch is not None and self.epoch.utcoffset() != timedelta(0):
             self._refuse(f"epoch {self.epoch} is not in UTC", "give a datetime with timezone.utc")
@@ -98,19 +100,18 @@ class TraceSignal:
         return self.times_s.tolist(), self.values.tolist(), self._slopes.tolist(), self._areas.tolist()
 
     @cached_property
+    def _parts(self) -> tuple[FloatArray, FloatArray]:
+        return slopes_of(self.times_s, self.values, self.interpolation == "linear")
+
+    @property
     def _slopes(self) -> FloatArray:
         """(n,) change per second after each point; 0 after the last, so that it is met exactly."""
-        slopes = np.zeros_like(self.values)
-        if self.interpolation == "linear":
-            slopes[:-1] = np.diff(self.values) / np.diff(self.times_s)
-        return slopes
+        return self._parts[0]
 
-    @cached_property
+    @property
     def _areas(self) -> FloatArray:
         """(n,) integral from the first time to each point."""
-        widths = np.diff(self.times_s)
-        pieces = widths * (self.values[:-1] + 0.5 * self._slopes[:-1] * widths)
-        return np.concatenate(([0.0], np.cumsum(pieces)))
+        return self._parts[1]
 
     @property
     def start_s(self) -> float:
@@ -132,9 +133,6 @@ class TraceSignal:
             fix=f"the signal covers {self.start_s:g} to {self.end_s:g} s and never wraps around",
         )
 
-    def _index(self, times: FloatArray) -> NDArray[np.intp]:
-        return np.searchsorted(self.times_s, times, side="right") - 1
-
     def at(self, t: float) -> float:
         """The value at `t`; raises SignalEndError outside [start_s, end_s]."""
         times, values, slopes, _ = self._lists
@@ -145,9 +143,12 @@ class TraceSignal:
 
     def values_at(self, times: ArrayLike) -> FloatArray:
         """`at` for an array of times of any shape, equal to it bit by bit."""
-        array = self.require_covered(times)
-        i = self._index(array)
-        result: FloatArray = self.values[i] + self._slopes[i] * (array - self.times_s[i])
+        array = np.asarray(times, dtype=np.float64)
+        result: FloatArray = np.empty(array.shape)
+        flat = np.ascontiguousarray(array).reshape(-1)
+        bad = read_points(self.times_s, self.values, self._slopes, self.end_s, flat, result.reshape(-1))
+        if bad >= 0:
+            raise self._outside(float(flat[bad]))
         return result
 
     def mean_over(self, t0: float, t1: float) -> float:
@@ -167,13 +168,16 @@ class TraceSignal:
 
     def means_between(self, edges: ArrayLike) -> FloatArray:
         """`mean_over` of each of the windows between neighbouring edges: (m + 1,) ascending to (m,)."""
-        array = self.require_covered(edges)
-        if (np.diff(array) <= 0.0).any():
+        array = np.ascontiguousarray(edges, dtype=np.float64)
+        area = np.empty(len(array))
+        slopes, areas = self._parts
+        bad = read_areas(self.times_s, self.values, slopes, areas, self.end_s, array, area)
+        if bad >= 0:
+            raise self._outside(float(array[bad]))
+        widths = array[1:] - array[:-1]
+        if (widths <= 0.0).any():
             raise InputError("the edges of the windows do not ascend", where=self.name, fix="sort them")
-        i = self._index(array)
-        past = array - self.times_s[i]
-        area = self._areas[i] + past * (self.values[i] + 0.5 * self._slopes[i] * past)
-        means: FloatArray = np.diff(area) / np.diff(array)
+        means: FloatArray = (area[1:] - area[:-1]) / widths
         return means
 
     def segments(self, t0: float, t1: float) -> list[tuple[float, float, float]]:
@@ -204,7 +208,10 @@ class TraceSignal:
         """The same trace with every value times `factor` (0 or more)."""
         if not (math.isfinite(factor) and factor >= 0.0):
             raise InputError(f"a trace cannot be scaled by {factor:g}", where=self.name, fix="use 0 or more")
-        return replace(self, values=self.values * factor)
+        values = self.values * factor
+        if not math.isfinite(float(values.max())):
+            return replace(self, values=values)  # too large a factor, which is refused there
+        return self._with(values=_frozen(values))
 
     def window(self, t0: float, t1: float) -> TraceSignal:
         """[t0, t1] as a trace of its own that starts at offset 0; `epoch`, where known, moves with it.
@@ -227,7 +234,13 @@ class TraceSignal:
 
     def with_forecaster(self, forecaster: Forecaster) -> TraceSignal:
         """The same trace, asking `forecaster`."""
-        return replace(self, forecaster=forecaster)
+        return self._with(forecaster=forecaster)
+
+    def _with(self, **changes: object) -> TraceSignal:
+        """The same trace but for attributes that need no check; what was checked is not checked again."""
+        made = object.__new__(type(self))
+        made.__dict__.update({each.name: getattr(self, each.name) for each in _FIELDS} | changes)
+        return made
 
     def forecast(self, issued: float, horizon_s: float, step_s: float) -> FloatArray:
         """See `Signal.forecast`; raises SignalEndError when `issued` lies outside the trace."""
@@ -265,7 +278,13 @@ class TraceSignal:
         return hours
 
 
+_FIELDS = fields(TraceSignal)
+
+
 def _frozen_copy(numbers: ArrayLike) -> FloatArray:
-    array = np.array(numbers, dtype=np.float64)
+    return _frozen(np.array(numbers, dtype=np.float64))
+
+
+def _frozen(array: FloatArray) -> FloatArray:
     array.flags.writeable = False
     return array

@@ -137,6 +137,18 @@ def test_numbers_written_into_a_tensor_are_filled_on_its_device_for_a_capture() 
     assert not any("copy" in name for name in seen)
 
 
+def test_images_are_normalised_colour_by_colour_as_the_weights_expect() -> None:
+    torch = pytest.importorskip("torch")
+    from clover_rl.applications.gpu.images import prepared
+
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8))
+    spread, mean = (torch.tensor(values).view(3, 1, 1) for values in (efficientnet.SPREAD, efficientnet.MEAN))
+    found = prepared(images, 6, torch.float32, scale=1.0 / (255.0 * spread), shift=-mean / spread)
+    wanted = (images.permute(0, 3, 1, 2) / 255.0 - mean) / spread
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.allclose(prepared(images, 6, torch.float32), images.permute(0, 3, 1, 2) / 255.0)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_variants_on_a_gpu_are_one_graph_and_finite(name: str) -> None:

@@ -52,14 +52,20 @@ def test_scenarios_are_listed_shown_and_checked() -> None:
     assert run_cli("scenario", "check", SMALL).stdout.startswith("small: fine")
 
 
-def test_the_whole_way_from_training_to_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe = tmp_path / "quick.yaml"
+def write_recipe(folder: Path) -> Path:
+    """A recipe that ends in two seconds."""
+    recipe = folder / "quick.yaml"
     recipe.write_text(
         "name: quick\nabout: seconds\nseconds: 2\nenvs: 16\nhidden: [16]\nmemory: 1024\n"
         "validation_episodes: 1\nvalidation_days: 0.1\n"
     )
+    return recipe
+
+
+def test_the_whole_way_from_training_to_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path)
     run, bundle = tmp_path / "run", tmp_path / "policy.clover"
     trained = document("train", SMALL, "--recipe", str(recipe), "--out", str(run), "--seed", "2")
     assert isinstance(trained, dict)
@@ -130,6 +136,101 @@ def test_files_are_evaluated_from_a_timestamp_or_the_same_offset(
         assert (window["carbon"], window["load"], window["steps"]) == ("days", "load", 28)
         assert window["load_factor"] > 0
     assert found[0] == found[1] == found[2] > 1.2 * found[3]  # intensity rises through the day
+
+
+def test_a_results_folder_holds_the_document_and_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results"
+    common = ["evaluate", SMALL, "--against", "base", "--windows", "1", "--days", "0.05", "--w", "0.1"]
+    common += ["--out", str(folder), "--json"]
+    status, out, _ = run_here(monkeypatch, capsys, *common)
+    assert status == 0
+    first = json.loads(out)
+    assert json.loads((folder / "result.json").read_text()) == first
+    assert first["scenario_definition"]["gpus"] == 2
+    runs = {path.stem: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
+    assert {run["run"] for run in first["windows"][0]["controllers"].values()} <= set(runs)
+    status, out, _ = run_here(monkeypatch, capsys, *common)
+    assert json.loads(out)["windows"] == first["windows"]  # times of decisions included: nothing ran again
+    assert {path.stem: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()} == runs
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clover_rl.agents.tasks.run_controller", interrupt)
+    status, out, err = run_here(monkeypatch, capsys, *common, "--w", "0.15")
+    assert (status, out) == (130, "")
+    assert "go on" in err
+    assert "Traceback" not in err
+
+
+def test_a_result_is_confirmed_where_its_traces_are_now_and_not_when_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carbon, load = write_traces(tmp_path)
+    result = tmp_path / "results" / "result.json"
+    common = ["evaluate", SMALL, "--carbon", carbon, "--load", load, "--against", "base", "--days", "0.05"]
+    status, out, _ = run_here(
+        monkeypatch, capsys, *common, "--w", "0.05", "--w", "0.1", "--causes", "--out", str(result.parent)
+    )
+    assert status == 0
+    assert "parked" in out  # the split by cause
+    status, out, _ = run_here(monkeypatch, capsys, "evaluate", "--check", str(result))
+    assert status == 0
+    assert "confirmed: all figures of 2 rows" in out
+    moved = tmp_path / "moved.csv"
+    Path(carbon).rename(moved)
+    options = ["evaluate", "--check", str(result), "--check-sample", "2", "--json"]
+    require_one_sentence(*run_here(monkeypatch, capsys, *options), "say with --carbon where it is now")
+    status, out, _ = run_here(monkeypatch, capsys, *options, "--carbon", str(moved))
+    assert json.loads(out)["runs"] == 2
+    changed = json.loads(result.read_text())
+    changed["windows"][0]["controllers"]["oracle"]["sla_held"] = 0.5
+    result.write_text(json.dumps(changed))
+    options = ["evaluate", "--check", str(result), "--carbon", str(moved)]
+    require_one_sentence(
+        *run_here(monkeypatch, capsys, *options),
+        r"windows\[0\]\.controllers\.oracle\.sla_held is 0\.5 in the file",
+    )
+    result.write_text("{")
+    require_one_sentence(*run_here(monkeypatch, capsys, *options), "cannot be read")
+    result.write_text("[]")
+    require_one_sentence(*run_here(monkeypatch, capsys, *options), "is no result file")
+
+
+def test_robustness_is_one_table_for_each_window_and_weight(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["evaluate", SMALL, "--against", "base", "--windows", "1", "--days", "0.02", "--w", "0.1"]
+    status, out, _ = run_here(monkeypatch, capsys, *common, "--robust")
+    assert status == 0
+    for words in ("as modelled", "service x 1.2", "8 bursts a day", "feeds out for 4 h a day"):
+        assert words in out
+    assert out.count("┏") == 1
+
+
+def test_policies_that_differ_in_their_seed_are_pooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        run, recipe = str(tmp_path / f"run{seed}"), str(write_recipe(tmp_path))
+        document("train", SMALL, "--recipe", recipe, "--out", run, "--seed", str(seed))
+        document("export", run, "-o", str(tmp_path / f"s{seed}.clover"))
+    common = ["evaluate", SMALL, "--against", "base", "--windows", "1", "--days", "0.05", "--w", "0.1"]
+    pattern = str(tmp_path / "s*.clover")
+    status, out, err = run_here(monkeypatch, capsys, *common, "--policy-seeds", pattern, "--json")
+    assert status == 0, err
+    controllers = json.loads(out)["windows"][0]["controllers"]
+    assert controllers["policy"]["members"] == ["policy seed 1", "policy seed 2"]
+    members = [controllers[name]["objective"] for name in controllers["policy"]["members"]]
+    assert controllers["policy"]["objective"] == pytest.approx(sum(members) / 2)
+    status, out, _ = run_here(monkeypatch, capsys, *common, "--policy-seeds", pattern)
+    assert "policy (mean of 2)" in out
+    one = ["--policy-seeds", str(tmp_path / "s1.clover")]
+    require_one_sentence(*run_here(monkeypatch, capsys, *common, *one), "1 bundles are no sample")
+    nothing = ["--policy-seeds", str(tmp_path / "none*.clover")]
+    require_one_sentence(*run_here(monkeypatch, capsys, *common, *nothing), "no bundle is called")
 
 
 def test_sci_is_a_figure_of_its_own_where_the_scenario_counts_embodied_carbon(
@@ -311,6 +412,7 @@ MISTAKES = [
     (("evaluate", SMALL, "--carbon", "{tmp}/no.csv", "--load", "{tmp}/load.csv"), r"no\.csv"),
     (("evaluate", SMALL, "--w", "2", "--windows", "1", "--days", "0.1"), "w is 2"),
     (("evaluate", SMALL, "--days", "inf"), "a window of inf days"),
+    (("evaluate", SMALL, "--out", "{tmp}/load.csv"), "no folder for results"),
     ((*FILES, "--start", "monday"), "--start `monday` is neither"),
     ((*FILES, "--start", "2021-03-01T00:00:00"), "needs a zone"),
     ((*FILES, "--start", "2020-03-01T00:00:00Z"), "use a --start within it"),

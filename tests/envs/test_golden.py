@@ -1,7 +1,8 @@
 """Golden traces: a short episode of every shipped scenario stays as it is, to the last count.
 
-A change that means to change them is followed by `pytest tests/envs/test_golden.py --write-golden --slow`,
-and says why.
+Every scenario is played in the fast suite on a part of its catalogue, whose table takes a second, and with
+--slow on the whole one. A change that means to change them is followed by
+`pytest tests/envs/test_golden.py --write-golden --slow`, and says why.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.envs.scenario import load_scenario, scenario_names
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden"
-FAST = ("a100-yolov5",)
-"""Played in the fast suite; a table takes some seconds for each."""
 GPUS, STEPS, SEED = 1, 12, 20
 """One GPU, so that a table is built in seconds; every law but rolling is in it."""
 EPISODES: dict[str, dict[str, Any]] = {
@@ -29,9 +28,7 @@ EPISODES: dict[str, dict[str, Any]] = {
 COUNTS = ("arrived", "answered", "timed_out", "queued")
 
 
-@pytest.fixture(
-    params=[name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in scenario_names()]
-)
+@pytest.fixture(params=scenario_names())
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -74,14 +71,26 @@ def assert_same(found: Any, kept: Any, where: str) -> None:
         assert found == kept, where
 
 
-def test_a_short_episode_is_what_it_was(name: str, request: pytest.FixtureRequest) -> None:
+def check(name: str, path: Path, request: pytest.FixtureRequest) -> None:
     found = {kind: played(name, arguments) for kind, arguments in EPISODES.items()}
-    path = FOLDER / f"{name}.json"
     if request.config.getoption("--write-golden"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     assert_same(found, json.loads(path.read_text(encoding="utf-8")), name)
 
 
-def test_every_shipped_scenario_has_a_golden_trace_and_nothing_else_has() -> None:
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(scenario_names())
+@pytest.mark.usefixtures("part_of_the_catalogue")
+def test_a_short_episode_on_part_of_the_catalogue_is_what_it_was(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    check(name, FOLDER / "part" / f"{name}.json", request)
+
+
+@pytest.mark.slow
+def test_a_short_episode_is_what_it_was(name: str, request: pytest.FixtureRequest) -> None:
+    check(name, FOLDER / f"{name}.json", request)
+
+
+def test_every_shipped_scenario_has_golden_traces_and_nothing_else_has() -> None:
+    for folder in (FOLDER, FOLDER / "part"):
+        assert {path.stem for path in folder.glob("*.json")} == set(scenario_names())

@@ -20,6 +20,7 @@ from clover_rl.signals import (
     generate_carbon,
     generate_load,
 )
+from clover_rl.signals.blurred_truth import _normals
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 CARBON = generate_carbon(np.random.default_rng(1), days=10, zone="CL-SIC", season="DJF")
@@ -156,6 +157,25 @@ def test_the_blurred_truth_follows_from_seed_and_issue_time_alone() -> None:
     assert one.tolist() == again.tolist()
     assert (one != other).all()
     assert len(set((one / CARBON.values_at(np.array(issued) + DAY_S)[:, None]).ravel().tolist())) == 3
+
+
+def test_the_errors_of_a_run_are_addressed_by_seed_and_run_whatever_was_asked_before() -> None:
+    """As NumPy's own generator gives them when it is made at that address."""
+    runs, nodes = (3, -2, 40_000), 16
+    for seed in (0, 7, 2**64 + 5):
+        found = _normals(seed, runs, nodes)
+        for row, run in zip(found, runs, strict=True):
+            bits = np.random.Philox(key=seed, counter=np.array([0, 0, 0, run + 2**63], np.uint64))
+            assert row.tolist() == np.random.Generator(bits).standard_normal(nodes + 1).tolist()
+
+
+def test_issue_times_far_apart_get_what_each_gets_alone() -> None:
+    trace = flat(900.0)
+    issued = np.array([0.0, 7e7, 3.1e7, 3.1e7 + 9_000.0])
+    horizons = np.array([3600.0, 86_400.0])
+    forecaster = BlurredTruth(5)
+    alone = [forecaster.matrix(trace, issued[k : k + 1], horizons)[0].tolist() for k in range(len(issued))]
+    assert forecaster.matrix(trace, issued, horizons).tolist() == alone
 
 
 def test_past_the_end_the_blurred_truth_holds_the_last_truth() -> None:

@@ -130,6 +130,8 @@ def test_scaling_puts_the_quantile_at_the_peak() -> None:
     scaled, factor = scale_to_peak(trace, 120.0)
     assert np.quantile(scaled.values, 0.99) == pytest.approx(120.0)
     assert scaled.values == pytest.approx(factor * trace.values)
+    for quantile in (0.0123, 0.5, 0.99, 1.0):
+        assert scale_to_peak(trace, 1.0, quantile)[1] == 1.0 / np.quantile(trace.values, quantile)
     with pytest.raises(InputError, match="cannot be met"):
         scale_to_peak(trace, 0.0)
     with pytest.raises(InputError, match="is 0"):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from clover_rl.agents.train.recipe import DqnRecipe, OnPolicyRecipe, PretrainedRecipe, Recipe
+from clover_rl.agents.train.table_head import TableHeadPolicy, head_tables
 from clover_rl.envs.sb3 import SB3VecEnv
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.vector import MIGClusterVec
+from clover_rl.simulation.model import ClusterModel
 
 __all__ = ["FOREVER", "make_environment", "make_model", "model_class"]
 
@@ -39,15 +43,18 @@ def make_environment(scenario: Scenario, recipe: Recipe, seed: int) -> SB3VecEnv
             maintenance_per_week=settings.maintenance_per_week,
             losses_per_week=settings.losses_per_week,
             outage_hours=settings.outage_hours,
+            bin_multiples=settings.bin_multiples,
         )
     )
     env.seed(seed)
     return env
 
 
-def make_model(recipe: Recipe, env: SB3VecEnv, seed: int) -> BaseAlgorithm:
+def make_model(
+    recipe: Recipe, env: SB3VecEnv, seed: int, scenario: Scenario, cluster: ClusterModel
+) -> BaseAlgorithm:
     """A model with new weights, on one CPU device."""
-    policy_kwargs = {"net_arch": list(recipe.hidden)}
+    policy_kwargs: dict[str, Any] = {"net_arch": list(recipe.hidden)}
     if isinstance(recipe, DqnRecipe):
         return DQN(
             "MlpPolicy",
@@ -84,8 +91,16 @@ def make_model(recipe: Recipe, env: SB3VecEnv, seed: int) -> BaseAlgorithm:
             device="cpu",
         )
     assert isinstance(recipe, PretrainedRecipe)
+    kind_of_policy: str | type[TableHeadPolicy] = "MlpPolicy"
+    if recipe.head == "table":
+        kind_of_policy = TableHeadPolicy
+        policy_kwargs = {
+            "net_arch": {"pi": [], "vf": list(recipe.hidden)},
+            "tables": head_tables(scenario, cluster, recipe.sla)._asdict(),
+            "hidden": list(recipe.hidden),
+        }
     return MaskablePPO(
-        "MlpPolicy",
+        kind_of_policy,
         env,
         learning_rate=recipe.ppo_learning_rate,
         n_steps=recipe.ppo_steps,

@@ -51,6 +51,7 @@ class CommonRecipe(BaseModel):
         maintenance_per_week: announced outages of one GPU, expected per week of the cluster's time.
         losses_per_week: sudden ones.
         outage_hours: mean length of an outage, h.
+        bin_multiples: bins of a generated load are one of these times the scenario's, drawn per episode.
         validate_every_s: seconds between validations; with `steps`, the same share of the budget.
         validation_episodes: fixed episodes of the training split, played at event level.
         validation_days: length of each.
@@ -70,6 +71,7 @@ class CommonRecipe(BaseModel):
     maintenance_per_week: PerWeek = 0.0
     losses_per_week: PerWeek = 0.0
     outage_hours: Positive = 2.0
+    bin_multiples: tuple[Natural, ...] = (1,)
     validate_every_s: Positive = 15.0
     validation_episodes: Natural = 24
     validation_days: Positive = 1.0
@@ -91,6 +93,7 @@ class CommonRecipe(BaseModel):
             maintenance_per_week=self.maintenance_per_week,
             losses_per_week=self.losses_per_week,
             outage_hours=self.outage_hours,
+            bin_multiples=self.bin_multiples,
         )
 
 
@@ -99,6 +102,8 @@ class PretrainedRecipe(CommonRecipe):
 
     Attributes:
         clone_share, exact_share, ppo_share: of the budget; they add up to 1.
+        head: what the actor is made of: `mlp`, a plain network, or `table`, a network that forecasts the load
+            and reads the scenario's table (TableHead).
         learning_rate: of the first two phases, falling to zero along a cosine.
         batch: states per gradient step.
         updates: gradient steps per step of the environments.
@@ -112,6 +117,7 @@ class PretrainedRecipe(CommonRecipe):
     """
 
     algorithm: Literal["pretrained"] = "pretrained"
+    head: Literal["mlp", "table"] = "mlp"
     clone_share: Share = 0.2
     exact_share: Share = 0.7
     ppo_share: Share = 0.1

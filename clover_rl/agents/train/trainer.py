@@ -140,7 +140,7 @@ def _go(
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(seed)
-    model = make_model(recipe, make_environment(scenario, recipe, seed), seed)
+    model = make_model(recipe, make_environment(scenario, recipe, seed), seed, scenario, cluster)
     margin = tuned_margin(scenario, cluster, "oracle")
     if validator is None:
         episodes, days = recipe.validation_episodes, recipe.validation_days

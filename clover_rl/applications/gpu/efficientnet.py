@@ -40,10 +40,13 @@ def module(variant: str, pixels: int) -> Any:
             self.net: Any = getattr(efficientnet, f"efficientnet_{variant.lower()}")(weights=None)
             initialise(self.net, "efficientnet", variant)
             self.net.to(memory_format=torch.channels_last)
+            spread = torch.tensor(SPREAD).view(3, 1, 1)
+            self.register_buffer("scale", 1.0 / (255.0 * spread), persistent=False)
+            self.register_buffer("shift", -torch.tensor(MEAN).view(3, 1, 1) / spread, persistent=False)
 
         def forward(self, images: Any) -> Any:
             dtype = self.net.classifier[-1].weight.dtype
-            floats = prepared(images, pixels, dtype, mean=MEAN, spread=SPREAD)
+            floats = prepared(images, pixels, dtype, scale=self.scale, shift=self.shift)
             floats = floats.contiguous(memory_format=torch.channels_last)
             return self.net(floats).float().softmax(-1)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
 
-from clover_rl.errors import ServingError
+from clover_rl.errors import InputError, ServingError
+from clover_rl.serving.access import is_loopback
 from clover_rl.serving.protocol import control_pb2 as pb
 from clover_rl.serving.protocol import control_pb2_grpc as rpc
 
@@ -23,12 +25,28 @@ class ControlClient:
     Args:
         address: HOST:PORT.
         timeout_s: of each call.
+        token: that each call bears; None for none.
+        ca: PEM file of who signed the server's certificate; with it, TLS is used.
+
+    Raises:
+        InputError: the file cannot be read, or the token would go over the network in the clear.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 60.0, token: str | None = None, ca: Path | None = None
+    ) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address)
+        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+        self._secure = ca is not None
+        if ca is not None:
+            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(_content(ca)))
+        else:
+            if token is not None and not is_loopback(address.rpartition(":")[0]):
+                raise InputError(
+                    "a token is not sent over the network in the clear", where=address, fix="give --ca"
+                )
+            self._channel = grpc.insecure_channel(address)
         self._stub = rpc.ControlServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> ControlClient:
@@ -74,15 +92,29 @@ class ControlClient:
             ServingError: with the server's own sentence, or that it cannot be reached.
         """
         try:
-            return call(request, timeout=self._timeout_s)
+            return call(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             code, details = error.code(), error.details()
             if code == grpc.StatusCode.UNAVAILABLE:
+                how = "that --ca signed its certificate" if self._secure else "--ca where it has TLS"
                 raise ServingError(
-                    "no server answers there", where=self.address, fix="check --to and that it runs"
+                    "no server answers there", where=self.address, fix=f"check --to, that it runs, and {how}"
+                ) from None
+            if code == grpc.StatusCode.UNAUTHENTICATED:
+                raise ServingError(
+                    details or code.name,
+                    where=self.address,
+                    fix="give it with --token-file or in $CLOVER_RL_CONTROL_TOKEN",
                 ) from None
             if code == grpc.StatusCode.UNIMPLEMENTED:
                 raise ServingError(
                     "that is not a control port", where=self.address, fix="use the server's control port"
                 ) from None
             raise ServingError(details or code.name, where=self.address) from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", where=str(path)) from None

@@ -1,4 +1,4 @@
-"""ControlPlane: status, deployment and rollback on a port of their own, loopback only."""
+"""ControlPlane: status, deployment and rollback on a port of their own: loopback, or token and TLS."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import grpc
 
 from clover_rl.cluster.carbon import SciAccount
 from clover_rl.errors import BundleError, CloverError, InputError
+from clover_rl.serving.access import ControlAccess
 from clover_rl.serving.control.control_thread import InCharge
 from clover_rl.serving.control.transition_record import TransitionRecord
 from clover_rl.serving.endpoint.dataplane import listen
@@ -39,19 +40,20 @@ class ControlPlane(rpc.ControlServiceServicer):
         self._server: grpc.aio.Server | None = None
         self._changing = asyncio.Lock()
 
-    async def start(self, address: str) -> int:
-        """Listen on a loopback address (port 0: any free one) and return the port.
+    async def start(self, access: ControlAccess, port: int) -> int:
+        """Listen (port 0: any free one) and return the port.
 
         Raises:
-            ServingError: the address is in use.
+            InputError: a file of its certificate cannot be read.
+            ServingError: the address is in use, or the certificate or its key is none.
         """
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], interceptors=access.interceptors())
         rpc.add_ControlServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
         RepositoryService(self._runtime.data_plane.model, self._runtime.dispatcher).add_to(server)
         enable_reflection(server, [pb.DESCRIPTOR, inference_pb2.DESCRIPTOR])
-        port = await listen(server, address)
+        found = await listen(server, access.address(port), access.credentials())
         self._server = server
-        return port
+        return found
 
     async def stop(self) -> None:
         """Close the port."""

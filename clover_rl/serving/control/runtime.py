@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from clover_rl.control.ledger import Activation, Ledger, Transition
 from clover_rl.control.loop import ControlLoop
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import ServingError
+from clover_rl.serving.access import ControlAccess
 from clover_rl.serving.clock import Clock, RealClock
 from clover_rl.serving.control.control_metrics import ControlMetrics
 from clover_rl.serving.control.control_thread import ControlThread, InCharge
@@ -65,6 +67,7 @@ class ServerSettings:
         standby: processes that may wait, loaded, for a slice (see `PoolSettings`).
         data_plane: of the endpoint.
         partition: who cuts which GPUs.
+        control: who may reach the control port.
     """
 
     state: Path
@@ -82,6 +85,7 @@ class ServerSettings:
     standby: int = 0
     data_plane: DataPlaneSettings = field(default_factory=DataPlaneSettings)
     partition: PartitionSettings = field(default_factory=PartitionSettings)
+    control: ControlAccess = field(default_factory=ControlAccess)
 
 
 class Runtime:
@@ -135,7 +139,7 @@ class Runtime:
             profile,
             models,
             model.gpus,
-            on_state=lambda _, powered: self.energy.powered(powered, self.clock.now()),
+            on_state=self._changed,
             hold=profile.partition == "emulated",
             clock=self.clock,
             on_record=self._record,
@@ -154,13 +158,17 @@ class Runtime:
         self._intervals = intervals
         self._energies: dict[tuple[str, str], float] = {}
         self._history: list[InCharge] = []
+        self._watchers: list[Callable[[ClusterConfiguration], None]] = []
         self.control: ControlThread | None = None
         self.ports: dict[str, int] = {}
 
     # --- life
 
-    async def start(self) -> None:
+    async def start(self, before_control: Callable[[], Awaitable[None]] | None = None) -> None:
         """Bind the ports, bring the cluster up, put a controller in charge.
+
+        Args:
+            before_control: awaited when requests are answered and nobody is in charge yet.
 
         Raises:
             ServingError: a port is in use, or the cluster cannot be brought up.
@@ -170,13 +178,39 @@ class Runtime:
         try:
             in_charge = self._first_in_charge()
             self.ports["data"] = await self.data_plane.start(f"{settings.host}:{settings.port}")
-            self.ports["control"] = await self.control_plane.start(f"127.0.0.1:{settings.control_port}")
+            self.ports["control"] = await self.control_plane.start(settings.control, settings.control_port)
             self.ports["metrics"] = await self.exporter.start("127.0.0.1", settings.metrics_port)
             await self._bring_up()
+            if before_control is not None:
+                await before_control()
         except BaseException:
             await self._close()
             raise
         self._begin(in_charge)
+
+    async def settle(self, target: ClusterConfiguration) -> None:
+        """Bring the cluster to a configuration and wait; only while nobody is in charge.
+
+        Raises:
+            ServingError: it cannot be brought there.
+        """
+        self.reconciler.apply(plan_transition(self.reconciler.actual, target, self.model.profile))
+        await self.reconciler.settled()
+        if self.reconciler.trouble:
+            raise ServingError(f"{target} cannot be brought up: {self.reconciler.trouble}")
+
+    def restart_clock(self) -> None:
+        """Let the run's second 0 be now; only before control begins."""
+        self.began = self.clock.now()
+
+    def on_state(self, watcher: Callable[[ClusterConfiguration], None]) -> None:
+        """Call `watcher` whenever what takes requests changes."""
+        self._watchers.append(watcher)
+
+    def _changed(self, configuration: ClusterConfiguration, powered: tuple[bool, ...]) -> None:
+        self.energy.powered(powered, self.clock.now())
+        for watcher in self._watchers:
+            watcher(configuration)
 
     async def _bring_up(self) -> None:
         target = self.ledger.last_configuration() or self.model.catalogue[self.model.base]

@@ -376,14 +376,24 @@ def _of_failed(data: bytes) -> bytes:
     return pb.ModelInferResponse(id=request.id).SerializeToString() + (FINAL_RESPONSE if last else b"")
 
 
-async def listen(server: grpc.aio.Server, address: str) -> int:
+async def listen(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None
+) -> int:
     """Bind a server to `host:port` and start it; returns the port.
+
+    Args:
+        server: not started yet.
+        address: to listen on.
+        credentials: for TLS; None for none.
 
     Raises:
         ServingError: the address is in use or cannot be listened on.
     """
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         await server.stop(None)
         raise ServingError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from clover_rl.serving.live.plan import Days
 from clover_rl.serving.live.run import LiveDay
 from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["compared", "day_outcome", "order_of", "predicted_outcome"]
+__all__ = ["Predicted", "compared", "day_outcome", "order_of", "predicted_outcome", "raw_day"]
 
 
 def day_outcome(records: Sequence[StepRecord], model: ClusterModel) -> dict[str, Any]:
@@ -65,44 +66,108 @@ def predicted_outcome(days: Days, model: ClusterModel) -> dict[str, Any]:
     }
 
 
-def _for_those_requests(here: dict[str, Any], there: dict[str, Any], model: ClusterModel) -> float | None:
-    """Energy per request predicted for as many requests as came: idle energy spread over them, J.
-
-    None where cards that are parked draw less than idle ones, as idle energy is then no constant.
-    """
-    power = model.profile.power
-    if power.parked_w < power.idle_w or not (here["answered"] and there["answered"]):
-        return None
-    idle_j = power.idle_w * model.gpus * here["duration_s"]
-    above = there["energy_j_per_request"] - idle_j / there["answered"]
-    return float(above + idle_j / here["answered"])
-
-
-def compared(day: LiveDay, predicted: Days, model: ClusterModel) -> dict[str, Any]:
-    """A day beside its predictions; errors are predicted / measured - 1."""
-    here, there = day_outcome(day.records, model), predicted_outcome(predicted, model)
-    there["energy_j_per_request_that_came"] = _for_those_requests(here, there, model)
-    milliseconds = sorted(day.client_ms)
+def raw_day(day: LiveDay, model: ClusterModel) -> dict[str, Any]:
+    """A day as it is kept: what came of it, and every request, so that it can be replayed."""
+    fine = sorted(row.took_ms for row in day.sent if row.status == "OK")
     return {
-        "measured": here,
-        "predicted": there,
+        "measured": day_outcome(day.records, model),
         "client": {
-            "sent": day.sent,
-            "lost": day.lost,
-            "p95_ms": milliseconds[int(0.95 * len(milliseconds))] if milliseconds else None,
+            "sent": len(day.sent),
+            "lost": len(day.sent) - len(fine),
+            "p95_ms": fine[int(0.95 * len(fine))] if fine else None,
+            "late_ms": _quantiles([1000.0 * (row.sent_s - row.due_s) for row in day.sent]),
+        },
+        "pairs": _pairs(day),
+        "first": day.first,
+        "edges": [day.records[0].interval.start, *(record.interval.end for record in day.records)],
+        "requests": [[*(round(t, 6) for t in row[:3]), row[3]] for row in day.requests],
+        "states": day.states,
+    }
+
+
+def _pairs(day: LiveDay) -> dict[str, dict[str, float]]:
+    """Of each pair: requests; in the median how long one kept an instance busy, and the model's part, ms."""
+    busy: dict[str, list[float]] = {}
+    own: dict[str, list[float]] = {}
+    # in the order of their arrival in the queue, which is that of sending but for what overtakes on the way
+    for row, sent in zip(sorted(day.requests), sorted(day.sent, key=lambda one: one.sent_s), strict=False):
+        place, variant = row[3].split("/")[1].split(":")
+        key = f"{variant} on {place.split('@')[0]}"
+        busy.setdefault(key, []).append(1000.0 * (row[2] - row[1]))
+        if sent.compute_ms is not None:
+            own.setdefault(key, []).append(sent.compute_ms)
+    return {
+        key: {
+            "requests": len(each),
+            "busy_ms": float(np.median(each)),
+            "busy_cv": float(np.std(each) / np.mean(each)),
+            "model_ms": float(np.median(own.get(key, [np.nan]))),
+        }
+        for key, each in busy.items()
+    }
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    names = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "most": 1.0}
+    return {name: float(np.quantile(values, q)) for name, q in names.items()} if values else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Predictions of one controller's day.
+
+    Attributes:
+        shipped: by the shipped profile, with arrivals of their own.
+        card: by the profile of this very card, with arrivals of their own; None without a calibration.
+        sent: by the same, with the requests that were sent.
+        replayed: by the same, what served when, and which request reached the queue when, as it was live.
+    """
+
+    shipped: Days
+    card: Days | None = None
+    sent: list[StepRecord] | None = None
+    replayed: dict[str, Any] | None = None
+
+
+def compared(raw: dict[str, Any], found: Predicted, model: ClusterModel) -> dict[str, Any]:
+    """A day beside its predictions; errors are predicted / measured - 1.
+
+    `predicted` is that for the requests sent by this card's profile where there is one, else the shipped
+    profile's with arrivals of their own; `chance` is what arrivals alone do: the standard deviation over days
+    with arrivals of their own, as a share of their mean.
+    """
+    here = raw["measured"]
+    sides = {"shipped": predicted_outcome(found.shipped, model)}
+    if found.card is not None:
+        sides["card"] = predicted_outcome(found.card, model)
+    chances = found.card or found.shipped
+    if found.sent is not None:
+        sides["sent"] = day_outcome(found.sent, model)
+    if found.replayed is not None:
+        sides["replayed"] = found.replayed
+    each = [day_outcome(day, model) for day in chances]
+    return {
+        **{key: raw[key] for key in ("measured", "client", "pairs")},
+        "predicted": sides.get("sent", sides["shipped"]),
+        "sides": {
+            name: {key: value for key, value in side.items() if key != "steps"}
+            for name, side in sides.items()
         },
         "errors": {
-            key: there[key] / here[key] - 1.0 if here[key] else None
-            for key in ("energy_j_per_request", "p95_ms", "carbon_g_per_request")
-        }
-        | {
-            "energy_j_per_request_that_came": there["energy_j_per_request_that_came"]
-            / here["energy_j_per_request"]
-            - 1.0
-            if there["energy_j_per_request_that_came"]
-            else None
+            name: {
+                key: side[key] / here[key] - 1.0 if side.get(key) is not None and here[key] else None
+                for key in ERRORS
+            }
+            for name, side in sides.items()
+        },
+        "chance": {
+            key: float(np.std([one[key] for one in each], ddof=1) / np.mean([one[key] for one in each]))
+            for key in ERRORS
         },
     }
+
+
+ERRORS = ("energy_j_per_request", "p95_ms", "p50_ms")
 
 
 def order_of(days: dict[str, dict[str, Any]], side: str) -> list[str]:

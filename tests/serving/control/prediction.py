@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.cluster.planner import plan_transition
@@ -47,7 +47,10 @@ def overruns(
 
 
 def predicted_latencies_s(
-    profile: Profile, states: Sequence[tuple[float, ClusterConfiguration]], arrivals: Sequence[float]
+    profile: Profile,
+    states: Sequence[tuple[float, ClusterConfiguration]],
+    arrivals: Sequence[float],
+    times_s: Mapping[str, float] | None = None,
 ) -> list[float]:
     """The latency of each request if slices and loads take the profile's times and answers its service times.
 
@@ -55,7 +58,9 @@ def predicted_latencies_s(
         profile: times.
         states: what serves from when on, in order, the first before all arrivals.
         arrivals: in order, s.
+        times_s: `slice:variant` -> service time, instead of the profile's, s.
     """
+    own_s = times_s or {}
     clock = ManualClock(states[0][0])
     router: Router[int] = Router(clock, capacity=10**9)
     service_s: dict[str, float] = {}
@@ -96,7 +101,8 @@ def predicted_latencies_s(
             else:
                 leaving.add(key)
         for number, (key, item) in enumerate(present.items()):
-            service_s[key] = profile.service_s[item.variant][item.placement.slice]
+            piece = item.placement.slice
+            service_s[key] = own_s.get(f"{piece}:{item.variant}", profile.service_s[item.variant][piece])
             if key in leaving:
                 leaving.remove(key)
                 carry_out(router.resume_instance(key))

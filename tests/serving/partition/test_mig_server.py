@@ -1,88 +1,20 @@
-"""A whole server on slices of a stand-in card: the same bundle as on emulated ones, and no request lost."""
+"""A whole server on slices of a stand-in card: cut anew under load, and no request lost."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sb3_contrib import MaskablePPO
 
-from clover_rl.agents.train.export import export_model
-from clover_rl.applications.digits import load_test_set
 from clover_rl.cluster.gpu import gpu_model
-from clover_rl.envs.scalar import MIGClusterEnv
-from clover_rl.errors import ServingError
-from clover_rl.serving.clients.load_client import LoadRun
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
 from tests.serving.partition.mig_checker import Checker
+from tests.serving.partition.rig import SCENARIO, devices, under_load
 from tests.serving.server_process import ServerProcess, run_cli
 
 ONE, BOTH = ("--partition=mig", "--devices=1"), ("--partition=mig", "--devices=0,1")
 SEVEN = {f"1g@{start}" for start in range(7)}
-SCENARIO = """
-name: mig-demo
-title: one GPU, a step a second
-profile: emulated-digits
-gpus: 1
-interval_s: 1.0
-time_scale: 3600.0
-timeout_s: 5.0
-"""
-
-
-@pytest.fixture(scope="module")
-def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("scenario") / "mig-demo.yaml"
-    path.write_text(SCENARIO)
-    return path
-
-
-@pytest.fixture(scope="module")
-def bundle(scenario: Path) -> Path:
-    """A policy that was never trained: it decides, which is all that is needed here."""
-    model = MaskablePPO("MlpPolicy", MIGClusterEnv(scenario), n_steps=16, batch_size=16, seed=1, device="cpu")
-    path = scenario.with_name("tiny.clover")
-    export_model(model, scenario, path)
-    return path
-
-
-@pytest.fixture
-def cards(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
-    """Two cards; servers started from now on find them in place of a driver's."""
-    fake = FakeNvml.build(tmp_path / "cards", create_ms=30, destroy_ms=30)
-    for name, value in fake.environment().items():
-        monkeypatch.setenv(name, value)
-    return fake
-
-
-@pytest.fixture
-def servers() -> Iterator[list[ServerProcess]]:
-    started: list[ServerProcess] = []
-    yield started
-    for server in started:
-        server.end()
-
-
-def devices(server: ServerProcess) -> dict[str, str]:
-    """Slice -> CUDA_VISIBLE_DEVICES of its instance's process."""
-    found = {}
-    for pid in server.workers():
-        lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
-        variables = dict(line.split("=", 1) for line in lines if "=" in line)
-        if "CLOVER_RL_SLICE" in variables:
-            found[variables["CLOVER_RL_SLICE"]] = variables["CUDA_VISIBLE_DEVICES"]
-    return found
-
-
-def status(server: ServerProcess) -> dict[str, object]:
-    document = json.loads(run_cli("status", "--to", server.control, "--json").stdout)
-    assert isinstance(document, dict)
-    return document
 
 
 def placed(fake: FakeNvml) -> set[str]:
@@ -100,51 +32,6 @@ def cut_into_seven(server: ServerProcess, gpus: tuple[int, ...]) -> bool:
     while set(devices(server)) != wanted and time.monotonic() < deadline:
         time.sleep(0.2)
     return set(devices(server)) == wanted
-
-
-def under_load(server: ServerProcess, seconds: float) -> tuple[LoadRun, threading.Thread]:
-    images, labels = load_test_set()
-    run = LoadRun(server.address, "digits", images, labels, lambda _: 20.0, timeout_s=60.0)
-
-    def send() -> None:
-        deadline = time.monotonic() + 30.0
-        while True:  # a single card that is cut anew has no instance for a moment, so nobody is ready
-            try:
-                asyncio.run(run.run(seconds))
-                return
-            except ServingError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    return run, sender
-
-
-def test_mig_fake_and_emulated_serve_the_same_bundle_unchanged(
-    scenario: Path, bundle: Path, cards: FakeNvml, servers: list[ServerProcess], tmp_path: Path
-) -> None:
-    seen = {}
-    for name, options in (("emulated", ()), ("mig", ONE)):
-        server = ServerProcess(scenario, tmp_path / name, f"--controller={bundle}", *options)
-        servers.append(server)
-        run, sender = under_load(server, 3.0)
-        sender.join()
-        assert run.report.sent > 30
-        assert run.report.answered == run.report.sent
-        seen[name] = status(server)
-        deadline = time.monotonic() + 40.0
-        while not (found := devices(server)) and time.monotonic() < deadline:
-            time.sleep(0.1)  # a single card that is cut anew has no instance for a moment
-        assert found
-        if name == "mig":
-            assert all(device.startswith("MIG-") for device in found.values())
-        else:
-            assert set(found.values()) == {""}
-        assert server.terminate() == 0
-    assert seen["emulated"]["controller"] == seen["mig"]["controller"] == "policy"
-    assert seen["emulated"]["bundle_sha256"] == seen["mig"]["bundle_sha256"]
 
 
 def test_mig_fake_server_cuts_anew_under_load_without_losing_a_request_and_is_adopted_after_a_kill(

@@ -1,0 +1,1 @@
+"""The page of `clover-rl report`: reading results, drawing figures, writing one HTML file."""
