@@ -60,6 +60,7 @@ def live_compare(
     require("serve", "grpc", "grpc_health", "grpc_reflection", "onnxruntime", "prometheus_client")
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
+    bundle = open_bundle(resolve_bundle(policy)) if policy else None
     chosen = chosen_scenario(scenario, changes)
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
     cards.check(chosen.gpus)
@@ -67,7 +68,6 @@ def live_compare(
     model = model_of(chosen)
     wanted = [name for name in controllers.split(",") if name]
     signals = _signals(chosen, model, carbon, load, start, seed)
-    bundle = open_bundle(resolve_bundle(policy)) if policy else None
 
     def contest(names: list[str]) -> Contest:
         return Contest.of(chosen, model, signals, names=names, bundle=bundle, w=w, seed=seed)

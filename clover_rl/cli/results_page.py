@@ -101,7 +101,8 @@ def write_page(folder: Path, suites: Mapping[str, Sequence[Mapping[str, Any]]]) 
     for suite in SUITES:
         found = {row["window"]: row for row in (*kept.get(suite.name, ()), *suites.get(suite.name, ()))}
         if found:
-            kept[suite.name] = [found[w.name] for w in suite.windows if w.name in found]
+            order = {window.name: place for place, window in enumerate(suite.windows)}
+            kept[suite.name] = sorted(found.values(), key=lambda row: order.get(row["window"], len(order)))
     lines = [
         f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(each) for each in kept[name]) + "\n]"
         for name in (suite.name for suite in SUITES)

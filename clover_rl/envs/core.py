@@ -422,18 +422,21 @@ class EnvironmentCore:
         """Of the answers; BASE's own where there were none."""
         return np.where(fluid.answered > 0.0, fluid.accuracy, self.objective.base.accuracy)
 
-    def all_rewards(self, margin: Floats | None = None, *, true_world: bool = False) -> Floats:
+    def all_rewards(
+        self, margin: Floats | None = None, *, true_world: bool = False, follow: bool = False
+    ) -> Floats:
         """Reward of every action in the present interval of every row, from the table, shape (n, actions).
 
         Hindsight: it uses the interval's own load and intensity. For training targets and references, never
-        for an observation. Nothing is masked. Where no allowed action holds the SLA, a second interval that
-        goes on alike is added, as ActionScorer does: what repairs an overload must count.
+        for an observation. Nothing is masked.
 
         Args:
             margin: read the p95 at loads higher by this share; several margins, shape (k,) or (n, k), are
                 averaged.
             true_world: with the episode's own perturbation, and without GPUs just lost, as `step` plays it;
                 else the model's world, which is all that a reference can know.
+            follow: where no allowed action holds the SLA, add a second interval that goes on alike, as
+                ActionScorer does: alone, all would be equally late, and what repairs an overload must count.
         """
         rows = np.arange(self.n)
         load = self.rate[rows, self.t + RATE_LAGS][:, None]
@@ -447,6 +450,8 @@ class EnvironmentCore:
             if careful.any():
                 p95 = self._fluid_at(choices, load * (1.0 + careful), true_world).p95_ms
             total = total + self._total(rows, facts, load, p95) / margins.shape[1]
+        if not follow:
+            return total
         allowed = self.actions.masks_for(self.available)
         held = (facts.p95_ms <= self.sla_ms[:, None]) & allowed
         lost = np.flatnonzero(~held.any(axis=-1))

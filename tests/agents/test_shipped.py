@@ -276,25 +276,30 @@ def test_list_and_show_print_tables_and_documents(
     assert err.startswith("error: unknown policy `nobody`; use one of small")
 
 
+def told(err: str) -> str:
+    """What stderr says besides the progress that a slow machine gets to see."""
+    return "\n".join(line for line in err.splitlines() if not line.startswith("evaluating: "))
+
+
 def test_an_evaluation_takes_the_scenarios_own_policy_and_says_when_there_is_none(
     as_shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = ("--windows", "1", "--days", "0.1", "--w", "0.1", "--against", "base", "--json")
     for chosen in ((), ("--policy", "small")):
         status, out, err = invoke(monkeypatch, capsys, "evaluate", SMALL, *chosen, *short)
-        assert (status, err) == (0, "")
+        assert (status, told(err)) == (0, "")
         assert "policy" in json.loads(out)["windows"][0]["controllers"]
     status, out, err = invoke(monkeypatch, capsys, "evaluate", SMALL, "--set", "gpus=1", *short)
     assert status == 0
     assert "policy" not in json.loads(out)["windows"][0]["controllers"]
-    assert err.strip() == (
+    assert told(err) == (
         "note: the policy shipped for `small` is left out: the bundle is for the number of GPUs 2, "
         "the cluster's is 1; train and export a policy for this cluster"
     )
     monkeypatch.setattr(shipped, "FOLDER", as_shipped / "none")
     status, out, err = invoke(monkeypatch, capsys, "evaluate", SMALL, *short)
     assert status == 0
-    assert err.strip() == "note: no policy is shipped for `small`; name one with --policy to compare it"
+    assert told(err) == "note: no policy is shipped for `small`; name one with --policy to compare it"
 
 
 @pytest.mark.parametrize(

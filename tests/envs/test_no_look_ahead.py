@@ -36,8 +36,8 @@ def observe(small_scenario: Scenario, small_model: ClusterModel, monkeypatch: py
     def run(changed: bool, forecast: str) -> NDArray[np.float32]:
         scenario = load_scenario(small_scenario, carbon={"forecast": forecast})
 
-        def signals(*arguments: object) -> EpisodeSignals:
-            found = draw_signals(*arguments)  # type: ignore[arg-type]
+        def signals(*arguments: object, **named: object) -> EpisodeSignals:
+            found = draw_signals(*arguments, **named)  # type: ignore[arg-type]
             moment = found.start + DECISION * scenario.interval_s
             if not changed:
                 return found

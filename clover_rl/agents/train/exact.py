@@ -60,7 +60,7 @@ class ExactTrainer:
         for node in nodes:
             weight = GAUSS_HERMITE.count(node) / len(GAUSS_HERMITE) if len(nodes) > 1 else 1.0
             margin = np.maximum(spread * node, -0.9)[:, None]
-            rewards = rewards + weight * core.all_rewards(margin, true_world=True)
+            rewards = rewards + weight * core.all_rewards(margin, true_world=True, follow=True)
         rewards = np.where(core.masks(), rewards, rewards.min(axis=-1, keepdims=True))
         best = rewards.max(axis=-1, keepdims=True)
         return np.asarray(np.maximum(rewards - best, -1.0), np.float32)

@@ -107,7 +107,7 @@ class Validator:
 
     @staticmethod
     def _oracle(core: EnvironmentCore, margin: float) -> NDArray[np.intp]:
-        return np.asarray(core.all_rewards(margin=np.array([margin])).argmax(axis=-1), np.intp)
+        return np.asarray(core.all_rewards(margin=np.array([margin]), follow=True).argmax(axis=-1), np.intp)
 
     def _play(self, choose: Chooser) -> dict[str, float]:
         core = self._core()
