@@ -75,7 +75,7 @@ def checked(
             }
         )
         return
-    drawn = f"{report.runs} of {report.of} figures' runs, drawn by seed {seed}," if sample else "all figures"
+    drawn = f"{report.runs} of {report.of} runs, drawn by seed {seed}," if sample else "all figures"
     typer.echo(
         f"confirmed: {drawn} of {report.rows} rows within {report.tolerance:g} of their values "
         "(times of decisions left out)"

@@ -2,8 +2,8 @@
 
 Every window of every suite is run, or gone on with, in a results folder of its own (RESULTS/SUITE/WINDOW,
 which `clover-rl evaluate --check` confirms); what the page needs of them is kept in results.json beside it.
-`--only SUITE` runs some; `--write` only writes the page again from results.json. `--policies FOLDER` has the
-bundles: SCENARIO*.clover, pooled where there are several.
+`--only SUITE` and `--window NAME` run some; `--write` only writes the page again from results.json.
+`--policies FOLDER` has the bundles: SCENARIO*.clover, pooled where there are several.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def run_window(
         seed=1,
         weights=suite.weights,
         against=suite.against,
-        causes=[*suite.split, *(file.name for file in files)] if suite.split else [],
+        causes=[*suite.split, *(file.name for file in files[:1])] if suite.split else [],
         conditions=suite.conditions,
         policies=files,
     )
@@ -82,24 +82,26 @@ def run_window(
     )
 
 
-def run_suite(suite: Suite, **options: Any) -> list[dict[str, Any]]:
-    """What the page keeps of a suite's windows; see `run_window`."""
-    kept = []
+def run_suite(suite: Suite, windows: Sequence[str] | None = None, **options: Any) -> Iterator[dict[str, Any]]:
+    """What the page keeps of a suite's windows, or of those named, one after the other; see `run_window`."""
     for window in suite.windows:
-        sys.stderr.write(f"{suite.name}: {window.name}\n")
-        kept.append(condensed(run_window(suite, window, **options), window))
-    return kept
+        if windows is None or window.name in windows:
+            sys.stderr.write(f"{suite.name}: {window.name}\n")
+            yield condensed(run_window(suite, window, **options), window)
 
 
 def write_page(folder: Path, suites: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
-    """Keep what suites found, beside what is kept of others, and fill the page; returns its path.
+    """Keep what windows found, beside what is kept of others, and fill the page; returns its path.
 
     Raises:
         InputError: the page has not the places for it.
     """
     path, page = folder / KEPT, folder / PAGE
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept.update(suites)
+    for suite in SUITES:
+        found = {row["window"]: row for row in (*kept.get(suite.name, ()), *suites.get(suite.name, ()))}
+        if found:
+            kept[suite.name] = [found[w.name] for w in suite.windows if w.name in found]
     lines = [
         f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(each) for each in kept[name]) + "\n]"
         for name in (suite.name for suite in SUITES)
@@ -119,20 +121,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for results")
     parser.add_argument("--policies", type=Path, help="folder with bundles")
     parser.add_argument("--only", action="append", choices=names, help="a suite; may be repeated")
+    parser.add_argument("--window", action="append", help="a window of the suites; may be repeated")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--days", type=float, help="shorter windows, to try it out")
     parser.add_argument("--write", action="store_true", help="only write the page again")
     asked = parser.parse_args(arguments)
     try:
-        found = {}
         if not asked.write:
             if asked.traces is None or asked.out is None:
                 raise InputError("runs need traces and a results folder", fix="give --traces and --out")
             options = {key: getattr(asked, key) for key in ("traces", "out", "policies", "jobs", "days")}
             chosen = [suite for suite in SUITES if asked.only is None or suite.name in asked.only]
             for suite in chosen:
-                found[suite.name] = run_suite(suite, **options)
-        print(write_page(asked.folder, found))
+                for window in run_suite(suite, asked.window, **options):
+                    write_page(asked.folder, {suite.name: [window]})
+        print(write_page(asked.folder, {}))
     except CloverError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

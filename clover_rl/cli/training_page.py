@@ -28,10 +28,10 @@ def _recipes() -> str:
 
 def _keys() -> str:
     """Every key with its value in each shipped recipe, a dash where it has none."""
-    recipes = [load_recipe(name) for name in RECIPES]
-    contents = [recipe.model_dump(mode="json") for recipe in recipes]
+    contents = [load_recipe(name).model_dump(mode="json") for name in recipe_names()]
     keys = dict.fromkeys(key for content in contents for key in content if key not in ("name", "about"))
-    rows = [["key", *(f"`{name}`" for name in RECIPES), "meaning"], ["---"] * (len(RECIPES) + 2)]
+    rows = [["key", *(f"`{name}`" for name in recipe_names()), "meaning"]]
+    rows.append(["---"] * len(rows[0]))
     for key in keys:
         if key == "algorithm":
             continue

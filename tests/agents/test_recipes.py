@@ -123,11 +123,9 @@ def test_the_exact_phases_meet_the_recipes_episodes_and_learn_what_is_true_in_th
 
 
 def test_every_shipped_recipe_says_what_it_does() -> None:
-    assert {load_recipe(name).algorithm for name in recipe_names()} == set(RECIPES)
-    for name in recipe_names():
-        recipe = load_recipe(name)
-        assert recipe.about
-        assert recipe.name == name
+    recipes = {name: load_recipe(name) for name in recipe_names()}
+    assert all(recipe.about and recipe.name == name for name, recipe in recipes.items())
+    assert all(recipes[algorithm].algorithm == algorithm for algorithm in RECIPES)
 
 
 @pytest.mark.parametrize(

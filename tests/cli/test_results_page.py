@@ -48,7 +48,7 @@ def kept(traces: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
         split=("search", "oracle"),
     )
     robust = replace(suite, name="robust", split=(), conditions=(PLAIN, Conditions(service=1.2, energy=1.2)))
-    found = {each.name: run_suite(each, traces=traces, out=out, days=0.1) for each in (suite, robust)}
+    found = {each.name: list(run_suite(each, traces=traces, out=out, days=0.1)) for each in (suite, robust)}
     assert (out / "main" / "days" / "result.json").is_file()
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clover_rl.agents.train.recipe import RECIPES, load_recipe
+from clover_rl.agents.train.recipe import load_recipe, recipe_names
 from clover_rl.cli.scenario_page import fill
 from clover_rl.cli.training_page import tables
 
@@ -19,7 +19,7 @@ def test_the_page_is_written_from_the_recipes() -> None:
 def test_every_key_has_a_meaning_and_its_values() -> None:
     rows = tables()["keys"].splitlines()
     cells = {row.split(" | ")[0].strip("| `"): row.split(" | ")[1:] for row in rows[2:]}
-    for column, name in enumerate(RECIPES):
+    for column, name in enumerate(recipe_names()):
         for key, value in load_recipe(name).model_dump(mode="json").items():
             if key not in ("name", "about", "algorithm"):
                 shown = cells[key][column].strip("`")

@@ -81,6 +81,7 @@ class Reconciler:
         self.record: TransitionRecord | None = None
         """The transition under way, else the last one."""
         self.trouble: str | None = None
+        self._left_over = False
 
     @property
     def actual(self) -> ClusterConfiguration:
@@ -124,6 +125,8 @@ class Reconciler:
     async def _run(self) -> None:
         while self._wanted is not None:
             plan, self._wanted = self._wanted, None
+            if self._left_over:
+                await self._clean_up()
             if plan.source != self.actual:
                 plan = plan_transition(self.actual, plan.target, self._profile)
                 self.target = plan.target
@@ -146,7 +149,8 @@ class Reconciler:
         if self._wanted is not None:
             self._end(record, TransitionOutcome.SUPERSEDED)
         elif self.actual == plan.target:
-            self.trouble = None
+            if not self._left_over:
+                self.trouble = None
             self._end(record, TransitionOutcome.COMPLETED)
         else:
             await self._roll_back(source, record)
@@ -269,15 +273,25 @@ class Reconciler:
         for key in [key for key in self._loaded if key not in serving]:
             await self._pool.stop(key)
             self._loaded.discard(key)
+        failures: list[Exception] = []
+        found_slices: list[Slice] = []
         try:
-            devices = await self._partition.discover()
-            for found in (piece for device in devices for piece in device.slices):
-                if found.placement not in self._serving[found.gpu]:
+            found_slices = [piece for device in await self._partition.discover() for piece in device.slices]
+        except Exception as error:  # the next plan begins with trying again
+            failures.append(error)
+        for found in found_slices:
+            if found.placement not in self._serving[found.gpu]:
+                try:
                     await self._partition.destroy(found)
                     self._slices.pop((found.gpu, found.placement), None)
-        except Exception as error:  # tried again after the next plan that fails
-            self.trouble = f"slices that are not needed cannot be destroyed: {error}"
+                except Exception as error:  # one that cannot go keeps no other from going
+                    failures.append(error)
+        if failures:
+            self.trouble = f"slices that are not needed cannot be destroyed: {failures[0]}"
             log.error("transition: %s", self.trouble)
+        elif self._left_over:
+            self.trouble = None
+        self._left_over = bool(failures)
         self._changed()
 
     def _spec(self, gpu: int, place: Placement, variant: str, number: int | None = None) -> InstanceSpec:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clover_rl.cluster.choices import base_configuration, co2opt_configuration, homogeneous_catalogue
@@ -167,6 +167,7 @@ def test_targets_at_any_moment_end_in_the_last_one_with_nothing_left_over(
     st.integers(0, len(CATALOGUE) - 1),
     st.sets(st.integers(0, 60), max_size=12),
 )
+@example(0, 132, {9, 10})  # slices that a clean-up could not destroy stayed for ever
 def test_whatever_fails_a_transition_ends_in_a_valid_recorded_state(
     first: int, second: int, faults: set[int]
 ) -> None:
