@@ -53,11 +53,8 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     if "CLOVER_RL_CACHE" in os.environ:
         yield
         return
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # a table that one process has built, the other reads
-        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLOVER_RL_CACHE", str(folder / "cache"))
+        patch.setenv("CLOVER_RL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
