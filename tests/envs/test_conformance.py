@@ -272,10 +272,7 @@ def test_reset_takes_no_options(make: Make) -> None:
         ({"perturbation": 2.0}, "perturbation is 2; give a share from 0 to 1"),
         ({"perturbation": "much"}, "an argument has the wrong type"),
         ({"bin_multiples": ()}, "give a whole number from 1 to 1000, or several"),
-        (
-            {"bin_multiples": (1, 0)},
-            "bin_multiples is (1, 0); give a whole number from 1 to 1000, or several",
-        ),
+        ({"bin_multiples": (1, 0)}, "give a whole number from 1 to 1000, or several"),
         ({"bin_multiples": 2.5}, "an argument has the wrong type"),
         ({"colour": "green"}, "unknown argument `colour`; use split, fidelity, actions"),
         ({"actions": "words"}, "unknown action kind `words`"),

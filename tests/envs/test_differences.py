@@ -14,7 +14,6 @@ from clover_rl.envs.outages import draw_outages
 from clover_rl.envs.scenario import Scenario
 from clover_rl.envs.settings import EpisodeSettings
 from clover_rl.simulation.model import ClusterModel
-from tests.envs.overloads import some_action_holds_the_sla
 
 ROW = np.zeros(1, np.intp)
 
@@ -141,22 +140,18 @@ def test_a_perturbed_world_is_the_same_at_both_fidelities(
 def test_hindsight_in_the_true_world_is_what_stepping_gives(make: Any, outages: float) -> None:
     settings = {"w": 0.1, "perturbation": 0.3, "losses_per_week": outages, "maintenance_per_week": outages}
     core = make(n=12, **settings)
-    rows, believed_otherwise, played, lost = np.arange(12), 0, 0, 0
+    rows, believed_otherwise, played = np.arange(12), 0, 0
     for step in range(40):
         true, model = core.all_rewards(true_world=True), core.all_rewards()
         action = np.where(core.allowed(rows, rows), rows, core.action)
         allowed = core.allowed(action, rows)
-        alone = some_action_holds_the_sla(core, true_world=True)
-        lost += int((~alone).sum())
         reward = core.step((action + step) % 12 if not outages else action, rows)["reward"]
         chosen = core.action
-        same = allowed & alone
-        assert reward[same] == pytest.approx(true[rows, chosen][same], abs=1e-12)
+        assert reward[allowed] == pytest.approx(true[rows, chosen][allowed], abs=1e-12)
         believed_otherwise += int((np.abs(model - true)[rows, chosen] > 1e-6).sum())
-        played += int(same.sum())
+        played += int(allowed.sum())
     assert played > 200
     assert believed_otherwise > 200
-    assert 0 < lost < played / 4, "an overload in which a second interval counts too is the exception"
 
 
 def test_without_differences_the_true_world_is_the_models(make: Any) -> None:
