@@ -12,7 +12,7 @@ import pytest
 
 from clover_rl import __version__
 from clover_rl.cli.app import main
-from tests.serving.server_process import run_cli
+from tests.cli.process import run_cli
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small-scenario.yaml")
 FILES = ("evaluate", SMALL, "--carbon", "{tmp}/days.csv", "--load", "{tmp}/load.csv", "--days", "0.1")

@@ -22,7 +22,7 @@ from clover_rl.serving.endpoint.dataplane import listen
 from clover_rl.serving.endpoint.health import enable_reflection
 from clover_rl.serving.protocol import control_pb2 as pb
 from clover_rl.serving.protocol import control_pb2_grpc as rpc
-from tests.serving.server_process import run_cli
+from tests.cli.process import run_cli
 
 TOKEN, OTHER = "a" * 32, "a" * 31 + "b"
 

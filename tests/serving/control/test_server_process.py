@@ -27,7 +27,8 @@ from clover_rl.applications.digits import load_test_set
 from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.serving.clients.control_client import ControlClient
 from clover_rl.serving.clients.load_client import LoadRun
-from tests.serving.server_process import ServerProcess, free_port, gone, run_cli
+from tests.cli.process import run_cli
+from tests.serving.server_process import ServerProcess, free_port, gone
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

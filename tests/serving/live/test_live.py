@@ -14,7 +14,7 @@ from clover_rl.envs.signals import draw_signals
 from clover_rl.errors import InputError
 from clover_rl.serving.live.outcome import order_of
 from clover_rl.serving.live.plan import Contest, needed_processes, predict, repeated
-from tests.serving.server_process import run_cli
+from tests.cli.process import run_cli
 
 SHORT = """
 name: short-live

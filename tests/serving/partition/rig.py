@@ -15,7 +15,8 @@ from clover_rl.applications.digits import load_test_set
 from clover_rl.errors import ServingError
 from clover_rl.serving.clients.load_client import LoadRun
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
-from tests.serving.server_process import ServerProcess, run_cli
+from tests.cli.process import run_cli
+from tests.serving.server_process import ServerProcess
 
 __all__ = [
     "SCENARIO",

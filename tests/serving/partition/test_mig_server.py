@@ -9,9 +9,10 @@ import pytest
 
 from clover_rl.cluster.gpu import gpu_model
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
+from tests.cli.process import run_cli
 from tests.serving.partition.mig_checker import Checker
 from tests.serving.partition.rig import SCENARIO, devices, under_load
-from tests.serving.server_process import ServerProcess, run_cli
+from tests.serving.server_process import ServerProcess
 
 ONE, BOTH = ("--partition=mig", "--devices=1"), ("--partition=mig", "--devices=0,1")
 SEVEN = {f"1g@{start}" for start in range(7)}
