@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -252,19 +252,18 @@ def fluid_step(
         factors: on service, energy and interference, a last axis of three; the model's world where left out.
         kept: share of the source that still stands; all of it where left out.
     """
-    src, dst, load, waiting = np.broadcast_arrays(
-        np.asarray(source, np.intp),
-        np.asarray(target, np.intp),
-        np.asarray(rate, np.float64),
-        np.asarray(queued, np.float64),
-    )
-    out = np.empty((6, load.size))
-    flat_src, flat_dst = (np.ascontiguousarray(part).reshape(-1) for part in (src, dst))
-    flat_load, flat_waiting = (np.ascontiguousarray(part).reshape(-1) for part in (load, waiting))
-    world, stands = np.ones((1, 3)), np.ones(1)
-    if factors is not None:
-        world = np.ascontiguousarray(np.broadcast_to(factors, (*load.shape, 3))).reshape(-1, 3)
-    if kept is not None:
-        stands = np.ascontiguousarray(np.broadcast_to(kept, load.shape)).reshape(-1)
-    _fluid_many(rows, flat_src, flat_dst, flat_load, flat_waiting, world, stands, duration_s, timeout_s, out)
-    return FluidStep(*out.reshape(6, *load.shape))
+    shape = np.broadcast_shapes(*(np.shape(part) for part in (source, target, rate, queued)))
+    src, dst = _flat(source, np.intp, shape), _flat(target, np.intp, shape)
+    load, waiting = _flat(rate, np.float64, shape), _flat(queued, np.float64, shape)
+    world = np.ones((1, 3)) if factors is None else _flat(factors, np.float64, (*shape, 3)).reshape(-1, 3)
+    stands = np.ones(1) if kept is None else _flat(kept, np.float64, shape)
+    out = np.empty((6, len(load)))
+    _fluid_many(rows, src, dst, load, waiting, world, stands, duration_s, timeout_s, out)
+    return FluidStep(*out.reshape(6, *shape))
+
+
+def _flat(value: ArrayLike, kind: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Broadcast into an array of its own: of a view made by broadcasting old NumPy warns in compiled code."""
+    out: NDArray[Any] = np.empty(shape, kind)
+    out[...] = value
+    return out.reshape(-1)
