@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -423,7 +424,12 @@ class EnvironmentCore:
         return np.where(fluid.answered > 0.0, fluid.accuracy, self.objective.base.accuracy)
 
     def all_rewards(
-        self, margin: Floats | None = None, *, true_world: bool = False, follow: bool = False
+        self,
+        margin: Floats | None = None,
+        weights: Sequence[float] | None = None,
+        *,
+        true_world: bool = False,
+        follow: bool = False,
     ) -> Floats:
         """Reward of every action in the present interval of every row, from the table, shape (n, actions).
 
@@ -433,6 +439,7 @@ class EnvironmentCore:
         Args:
             margin: read the p95 at loads higher by this share; several margins, shape (k,) or (n, k), are
                 averaged.
+            weights: of the margins in that average, shape (k,); equal ones when left out.
             true_world: with the episode's own perturbation, and without GPUs just lost, as `step` plays it;
                 else the model's world, which is all that a reference can know.
             follow: where no allowed action holds the SLA, add a second interval that goes on alike, as
@@ -443,13 +450,14 @@ class EnvironmentCore:
         choices = np.arange(len(self.model.catalogue))[None, :]
         facts = self._fluid_at(choices, load, true_world)
         margins = np.atleast_2d(np.zeros(1) if margin is None else margin)
+        shares = weights or [1.0 / margins.shape[1]] * margins.shape[1]
         total = np.zeros(1)
-        for column in range(margins.shape[1]):
+        for column, share in enumerate(shares):
             careful = margins[:, column][:, None]
             p95 = facts.p95_ms
             if careful.any():
                 p95 = self._fluid_at(choices, load * (1.0 + careful), true_world).p95_ms
-            total = total + self._total(rows, facts, load, p95) / margins.shape[1]
+            total = total + share * self._total(rows, facts, load, p95)
         if not follow:
             return total
         allowed = self.actions.masks_for(self.available)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from sb3_contrib import MaskablePPO
@@ -12,6 +13,7 @@ from clover_rl.agents.train.recipe import DqnRecipe, OnPolicyRecipe, PretrainedR
 from clover_rl.agents.train.table_head import TableHeadPolicy, head_tables
 from clover_rl.envs.sb3 import SB3VecEnv
 from clover_rl.envs.scenario import Scenario
+from clover_rl.envs.settings import EpisodeSettings
 from clover_rl.envs.vector import MIGClusterVec
 from clover_rl.simulation.model import ClusterModel
 
@@ -30,22 +32,8 @@ def model_class(algorithm: str) -> type[MaskablePPO] | type[PPO] | type[DQN]:
 
 def make_environment(scenario: Scenario, recipe: Recipe, seed: int) -> SB3VecEnv:
     """The training episodes of a recipe, as stable-baselines3 steps them."""
-    settings = recipe.settings
-    env = SB3VecEnv(
-        MIGClusterVec(
-            recipe.envs,
-            scenario,
-            autoreset_mode="SameStep",
-            split=settings.split,
-            fidelity=settings.fidelity,
-            sla=settings.sla,
-            perturbation=settings.perturbation,
-            maintenance_per_week=settings.maintenance_per_week,
-            losses_per_week=settings.losses_per_week,
-            outage_hours=settings.outage_hours,
-            bin_multiples=settings.bin_multiples,
-        )
-    )
+    arguments = {item.name: getattr(recipe.settings, item.name) for item in fields(EpisodeSettings)}
+    env = SB3VecEnv(MIGClusterVec(recipe.envs, scenario, autoreset_mode="SameStep", **arguments))
     env.seed(seed)
     return env
 
@@ -54,11 +42,15 @@ def make_model(
     recipe: Recipe, env: SB3VecEnv, seed: int, scenario: Scenario, cluster: ClusterModel
 ) -> BaseAlgorithm:
     """A model with new weights, on one CPU device."""
-    policy_kwargs: dict[str, Any] = {"net_arch": list(recipe.hidden)}
+    common: dict[str, Any] = {
+        "env": env,
+        "policy_kwargs": {"net_arch": list(recipe.hidden)},
+        "seed": seed,
+        "device": "cpu",
+    }
     if isinstance(recipe, DqnRecipe):
         return DQN(
             "MlpPolicy",
-            env,
             learning_rate=recipe.learning_rate,
             buffer_size=recipe.memory,
             learning_starts=recipe.warmup,
@@ -69,15 +61,12 @@ def make_model(
             target_update_interval=max(recipe.target_every, recipe.envs),
             exploration_fraction=recipe.explore_share,
             exploration_final_eps=recipe.explore_last,
-            policy_kwargs=policy_kwargs,
-            seed=seed,
-            device="cpu",
+            **common,
         )
     if isinstance(recipe, OnPolicyRecipe):
         kind = PPO if recipe.algorithm == "ppo" else MaskablePPO
         return kind(
             "MlpPolicy",
-            env,
             learning_rate=recipe.learning_rate,
             n_steps=recipe.rollout_steps,
             batch_size=recipe.batch,
@@ -86,29 +75,24 @@ def make_model(
             gae_lambda=recipe.gae_lambda,
             clip_range=recipe.clip_range,
             ent_coef=recipe.entropy,
-            policy_kwargs=policy_kwargs,
-            seed=seed,
-            device="cpu",
+            **common,
         )
     assert isinstance(recipe, PretrainedRecipe)
-    kind_of_policy: str | type[TableHeadPolicy] = "MlpPolicy"
+    policy: str | type[TableHeadPolicy] = "MlpPolicy"
     if recipe.head == "table":
-        kind_of_policy = TableHeadPolicy
-        policy_kwargs = {
+        policy = TableHeadPolicy
+        common["policy_kwargs"] = {
             "net_arch": {"pi": [], "vf": list(recipe.hidden)},
             "tables": head_tables(scenario, cluster, recipe.sla)._asdict(),
             "hidden": list(recipe.hidden),
         }
     return MaskablePPO(
-        kind_of_policy,
-        env,
+        policy,
         learning_rate=recipe.ppo_learning_rate,
         n_steps=recipe.ppo_steps,
         batch_size=recipe.ppo_batch,
         gamma=recipe.ppo_gamma,
         gae_lambda=0.9,
         n_epochs=4,
-        policy_kwargs=policy_kwargs,
-        seed=seed,
-        device="cpu",
+        **common,
     )
