@@ -17,27 +17,16 @@ from clover_rl.agents.bundle import open_bundle
 from clover_rl.agents.packing import MOST_BYTES, headline, pack
 from clover_rl.agents.shipped import resolve_bundle, shipped_for, shipped_names, shipped_policy
 from clover_rl.agents.train.recipe import load_recipe
-from clover_rl.cli.app import main
 from clover_rl.cli.policies import policy_document
 from clover_rl.cli.policy_choice import controller_or_bundle
 from clover_rl.envs.scenario import load_scenario, scenario_names
 from clover_rl.errors import BundleError, InputError
-from tests.cli.process import run_cli
+from tests.cli.process import run_cli, run_here
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = str(REPOSITORY / "tests" / "data" / "small-scenario.yaml")
 FAST = ("demo",)
 """Their tables are built in the fast suite; the others' catalogues are compared with --slow."""
-
-
-def invoke(
-    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> tuple[int, str, str]:
-    patch.setattr(sys, "argv", ["clover-rl", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    shown = capsys.readouterr()
-    return int(caught.value.code or 0), shown.out, shown.err
 
 
 @pytest.fixture(scope="module")
@@ -258,20 +247,20 @@ def test_without_any_shipped_the_sentence_says_so(tmp_path: Path, monkeypatch: p
 def test_list_and_show_print_tables_and_documents(
     as_shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, _ = invoke(monkeypatch, capsys, "policies", "list", "--json")
+    status, out, _ = run_here(monkeypatch, capsys, "policies", "list", "--json")
     assert status == 0
     (row,) = json.loads(out)
     assert row["name"] == row["scenario"] == "small"
     assert len(row["sha256"]) == 64
     assert row["catalogue_hash"]
-    status, out, _ = invoke(monkeypatch, capsys, "policies", "list")
+    status, out, _ = run_here(monkeypatch, capsys, "policies", "list")
     assert row["sha256"][:12] in out
-    status, out, _ = invoke(monkeypatch, capsys, "policies", "show", "small")
+    status, out, _ = run_here(monkeypatch, capsys, "policies", "show", "small")
     assert "clover-rl evaluate small.yaml --days 0.1" in out
     assert "modelled" in out
-    status, out, _ = invoke(monkeypatch, capsys, "policies", "show", "small", "--json")
+    status, out, _ = run_here(monkeypatch, capsys, "policies", "show", "small", "--json")
     assert len(json.loads(out)["windows"]) == 1
-    status, out, err = invoke(monkeypatch, capsys, "policies", "show", "nobody")
+    status, out, err = run_here(monkeypatch, capsys, "policies", "show", "nobody")
     assert (status, out) == (2, "")
     assert err.startswith("error: unknown policy `nobody`; use one of small")
 
@@ -286,10 +275,10 @@ def test_an_evaluation_takes_the_scenarios_own_policy_and_says_when_there_is_non
 ) -> None:
     short = ("--windows", "1", "--days", "0.1", "--w", "0.1", "--against", "base", "--json")
     for chosen in ((), ("--policy", "small")):
-        status, out, err = invoke(monkeypatch, capsys, "evaluate", SMALL, *chosen, *short)
+        status, out, err = run_here(monkeypatch, capsys, "evaluate", SMALL, *chosen, *short)
         assert (status, told(err)) == (0, "")
         assert "policy" in json.loads(out)["windows"][0]["controllers"]
-    status, out, err = invoke(monkeypatch, capsys, "evaluate", SMALL, "--set", "gpus=1", *short)
+    status, out, err = run_here(monkeypatch, capsys, "evaluate", SMALL, "--set", "gpus=1", *short)
     assert status == 0
     assert "policy" not in json.loads(out)["windows"][0]["controllers"]
     assert told(err) == (
@@ -297,7 +286,7 @@ def test_an_evaluation_takes_the_scenarios_own_policy_and_says_when_there_is_non
         "the cluster's is 1; train and export a policy for this cluster"
     )
     monkeypatch.setattr(shipped, "FOLDER", as_shipped / "none")
-    status, out, err = invoke(monkeypatch, capsys, "evaluate", SMALL, *short)
+    status, out, err = run_here(monkeypatch, capsys, "evaluate", SMALL, *short)
     assert status == 0
     assert told(err) == "note: no policy is shipped for `small`; name one with --policy to compare it"
 
@@ -319,7 +308,7 @@ def test_every_command_that_takes_a_bundle_lists_the_names(
 ) -> None:
     if arguments[0] in ("serve", "live-compare"):
         pytest.importorskip("grpc_health", reason="serving is not installed")
-    status, out, err = invoke(monkeypatch, capsys, *arguments)
+    status, out, err = run_here(monkeypatch, capsys, *arguments)
     assert (status, out) == (2, "")
     assert "policy `nobody`" in err
     assert "use one of small, or the path" in err

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from clover_rl import __version__
-from clover_rl.cli.app import main
-from tests.cli.process import run_cli
+from tests.cli.process import run_cli, run_here
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small-scenario.yaml")
 FILES = ("evaluate", SMALL, "--carbon", "{tmp}/days.csv", "--load", "{tmp}/load.csv", "--days", "0.1")
@@ -22,17 +20,6 @@ def document(*arguments: str) -> object:
     done = run_cli(*arguments, "--json", timeout=120.0)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-def run_here(
-    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> tuple[int, str, str]:
-    """The entry point in this process, for want of the seconds a new one takes: status, stdout, stderr."""
-    patch.setattr(sys, "argv", ["clover-rl", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    shown = capsys.readouterr()
-    return int(caught.value.code or 0), shown.out, shown.err
 
 
 def test_version_and_help() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from clover_rl.cli.app import main
 from clover_rl.envs import checks
 from clover_rl.envs.advice import file_findings, scenario_findings
 from clover_rl.envs.checks import CHECKS, check_environment
 from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.envs.scenario import Scenario, load_scenario, scenario_names
 from clover_rl.simulation.model import ClusterModel
+from tests.cli.process import run_here
 
 DATA = Path(__file__).parents[1] / "data"
 SMALL = str(DATA / "small-scenario.yaml")
@@ -27,11 +26,7 @@ NAME = "clover_rl/MIGCluster-v0"
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["clover-rl", "env", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        shown = capsys.readouterr()
-        return int(caught.value.code or 0), shown.out, shown.err
+        return run_here(monkeypatch, capsys, "env", *arguments)
 
     return command
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clover_rl.cli.app import main
 from clover_rl.cli.profile import profile_document
 from clover_rl.cluster.profile import Profile
 from clover_rl.cluster.profile_file import load_profile, profile_names
+from tests.cli.process import run_here
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = str(REPOSITORY / "tests" / "data" / "small-profile.yaml")
@@ -23,11 +22,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["clover-rl", "profile", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        shown = capsys.readouterr()
-        return int(caught.value.code or 0), shown.out, shown.err
+        return run_here(monkeypatch, capsys, "profile", *arguments)
 
     return command
 

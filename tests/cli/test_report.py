@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from clover_rl.cli.app import main
 from clover_rl.cli.reporting.bands import gpus_of, mix_of
 from clover_rl.cli.reporting.headroom_figure import interval_of
 from clover_rl.cli.reporting.palette import chosen, look_of, ordered
 from clover_rl.cli.reporting.results import Row, Run, Study, read_results
 from clover_rl.cli.reporting.robustness import condition_name, robustness
 from clover_rl.cli.reporting.tables import means
+from tests.cli.process import run_here
 from tests.cli.report_results import document, tiny, training, write_results
 
 pytest.importorskip("matplotlib")
@@ -31,11 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """The command in this process: status, stdout, stderr."""
 
     def invoke(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["clover-rl", "report", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        shown = capsys.readouterr()
-        return int(caught.value.code or 0), shown.out, shown.err
+        return run_here(monkeypatch, capsys, "report", *map(str, arguments))
 
     return invoke
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from clover_rl.cli import output
-from clover_rl.cli.app import main
 from clover_rl.envs.scenario import Scenario
+from tests.cli.process import run_here
 
 SMALL = str(Path(__file__).resolve().parents[1] / "data" / "small-scenario.yaml")
 KEYS = (
@@ -27,16 +27,6 @@ def recipe(tmp_path: Path) -> str:
     path = tmp_path / "quick.yaml"
     path.write_text(KEYS)
     return str(path)
-
-
-def run_here(
-    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> tuple[int, str, str]:
-    patch.setattr(sys, "argv", ["clover-rl", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    shown = capsys.readouterr()
-    return int(caught.value.code or 0), shown.out, shown.err
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clover_rl.cli.app import main
+from tests.cli.process import run_here
 
 KEYS = ("power_error_mean", "power_error_p95", "slowdown_error_mean", "slowdown_error_p95")
 HEADER = (
@@ -22,11 +21,7 @@ TWO = "2g 2g,mix,300,1980,2g,b7,,17,58,58,58,1\n2g 2g,mix,300,1980,2g,b1,,240,4.
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["clover-rl", "validate", "h100", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        shown = capsys.readouterr()
-        return int(caught.value.code or 0), shown.out, shown.err
+        return run_here(monkeypatch, capsys, "validate", "h100", *arguments)
 
     return command
 

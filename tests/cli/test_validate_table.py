@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clover_rl.cli.app import main
+from tests.cli.process import run_here
 
 DATA = Path(__file__).parents[1] / "data"
 PROFILE, SCENARIO = str(DATA / "small-profile.yaml"), str(DATA / "small-scenario.yaml")
@@ -19,11 +18,7 @@ SMALL = ("--gpus", "2", "--pairs", "20", "--requests", "50000")
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["clover-rl", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        shown = capsys.readouterr()
-        return int(caught.value.code or 0), shown.out, shown.err
+        return run_here(monkeypatch, capsys, *arguments)
 
     return command
 
