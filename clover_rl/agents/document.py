@@ -18,7 +18,7 @@ from clover_rl.errors import InputError
 
 __all__ = ["FORMAT", "Inputs", "PolicyFile", "document", "file_hash", "plain_values", "sealed", "with_pools"]
 
-FORMAT = 2
+FORMAT = 3
 """Version of the result file's form."""
 
 

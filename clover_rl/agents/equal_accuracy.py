@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["LOSSES", "at_loss", "equal_accuracy"]
 
-LOSSES = (0.01, 0.02)
+LOSSES = (0.01, 0.02, 0.03, 0.04)
 """Shares of BASE's accuracy at which controllers are compared."""
 
 _FIGURES = ("carbon_g_per_request", "base_carbon_g_per_request", "sla_held", "p95_over_sla", "decision_us")

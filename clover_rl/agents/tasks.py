@@ -25,6 +25,7 @@ from clover_rl.agents.static import StaticController
 from clover_rl.agents.windows import Window
 from clover_rl.cluster.configuration import ClusterConfiguration
 from clover_rl.control.controller import Controller
+from clover_rl.control.scorer import SCORER_VERSION
 from clover_rl.envs.scenario import Scenario
 from clover_rl.simulation.model import ClusterModel
 from clover_rl.simulation.tables import TABLE_VERSION
@@ -81,6 +82,7 @@ class Bench:
             "profile_hash": self.model.profile.hash,
             "catalogue_hash": self.model.catalogue.hash,
             "table_version": TABLE_VERSION,
+            "scorer_version": SCORER_VERSION,
             "run_version": RUN_VERSION,
             "clover_rl": __version__,
             "sla_ms": self.model.sla_ms,

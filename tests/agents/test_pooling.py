@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clover_rl.agents.bundle import Bundle
-from clover_rl.agents.equal_accuracy import at_loss, equal_accuracy
+from clover_rl.agents.equal_accuracy import LOSSES, at_loss, equal_accuracy
 from clover_rl.agents.pooling import mean_interval, pooled, require_alike, seed_name, t95
 from clover_rl.errors import InputError
 
@@ -123,9 +123,10 @@ def test_each_window_and_condition_has_its_own_comparison() -> None:
     rows += [row(0, 1.0, 0.0, service=1.2), row(0, 2.0, 0.03, service=1.2)]
     found = equal_accuracy(rows)
     assert [(r["window"], r["accuracy_loss"], bool(r["conditions"])) for r in found] == [
-        *((0, 0.01, False), (0, 0.02, False), (1, 0.01, False), (1, 0.02, False)),
-        *((0, 0.01, True), (0, 0.02, True)),
+        (*window, loss, *off)
+        for *window, off in ((0, (False,)), (1, (False,)), (0, (True,)))
+        for loss in LOSSES
     ]
     assert found[0]["controllers"]["b"] is None
     assert found[0]["controllers"]["a"]["carbon_g_per_request"] == pytest.approx(9.0 - 1.0 / 3.0)
-    assert found[3]["controllers"]["a"] is None
+    assert found[LOSSES.index(0.02) + len(LOSSES)]["controllers"]["a"] is None

@@ -31,7 +31,7 @@ __all__ = [
     "save_state",
 ]
 
-FORMAT = 1
+FORMAT = 2
 
 State = dict[str, Any]
 
@@ -170,6 +170,7 @@ def exact_state(trainer: ExactTrainer) -> State:
         "targets": trainer.targets[: trainer.filled].clone(),
         "filled": trainer.filled,
         "position": trainer.position,
+        "average": trainer.average,
         "core": snapshot_core(trainer.core),
     }
 
@@ -182,4 +183,5 @@ def restore_exact(trainer: ExactTrainer, state: State) -> None:
     trainer.filled, trainer.position = state["filled"], state["position"]
     trainer.observations[: trainer.filled] = state["observations"]
     trainer.targets[: trainer.filled] = state["targets"]
+    trainer.average = state["average"]
     restore_core(trainer.core, _arrays(state["core"]), trainer.generators)

@@ -6,6 +6,9 @@ the expected reward under the policy, and its gradient, are sums.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +42,7 @@ class ExactTrainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(actor_parameters(policy), lr=recipe.learning_rate)
         size, actions = core.codec.size, len(core.model.catalogue)
+        self.average: list[torch.Tensor] | None = None
         self.observations = torch.empty(recipe.memory, size)
         self.targets = torch.empty(recipe.memory, actions)
         self.filled = 0
@@ -104,4 +108,34 @@ class ExactTrainer:
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(actor_parameters(self.policy), 1.0)
             self.optimizer.step()
+            if not clone and recipe.average:
+                self._add_to_average()
         return float(loss.detach())
+
+    @torch.no_grad()
+    def _add_to_average(self) -> None:
+        present = [parameter.detach() for parameter in actor_parameters(self.policy)]
+        if self.average is None:
+            self.average = [each.clone() for each in present]
+        for mean, weight in zip(self.average, present, strict=True):
+            mean.lerp_(weight, 1.0 - self.recipe.average)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the policy has the mean of its weights, once there is one."""
+        present = [parameter.detach().clone() for parameter in actor_parameters(self.policy)]
+        self.adopt_average()
+        try:
+            yield
+        finally:
+            self._put(present)
+
+    def adopt_average(self) -> None:
+        """Give the policy the mean of its weights, for good."""
+        if self.average is not None:
+            self._put(self.average)
+
+    @torch.no_grad()
+    def _put(self, weights: list[torch.Tensor]) -> None:
+        for parameter, weight in zip(actor_parameters(self.policy), weights, strict=True):
+            parameter.copy_(weight)

@@ -108,6 +108,8 @@ class PretrainedRecipe(CommonRecipe):
         batch: states per gradient step.
         updates: gradient steps per step of the environments.
         memory: states kept for gradient steps.
+        average: decay, per gradient step of the exact phase, of the running mean of the actor's weights that
+            is validated and kept in place of the weights themselves (Polyak and Juditsky 1992); 0: of none.
         reward_scale: differences of the objective that count as 1 in the loss.
         clone_temperature: of the oracle's softened choice, in units of the objective.
         load_noise: how far chance within an interval moves the load that a p95 is read at, as a multiple of
@@ -125,6 +127,7 @@ class PretrainedRecipe(CommonRecipe):
     batch: Annotated[int, Field(ge=16)] = 1024
     updates: Natural = 4
     memory: Annotated[int, Field(ge=1024)] = 65_536
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.998
     reward_scale: Positive = 0.01
     clone_temperature: Positive = 0.001
     load_noise: Annotated[float, Field(ge=0)] = 4.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Run:
         report: told about progress.
         stop: whether training should end early, to be continued.
         phase_state: state of the present phase beyond the model's, for checkpoints.
+        weights: what the model is validated and kept with, where the phase has other weights than it trains.
     """
 
     model: BaseAlgorithm
@@ -68,6 +70,7 @@ class Run:
     report: Report
     stop: Callable[[], bool]
     phase_state: Callable[[], State] = dict
+    weights: Callable[[], AbstractContextManager[None]] = nullcontext
     started: float = field(default_factory=time.perf_counter)
     elapsed_before: float = 0.0
     next_validation: float = 0.0
@@ -122,6 +125,10 @@ class Run:
 
     def validate(self) -> None:
         """Play the validation episodes, show the figures, keep the model if it is the best so far."""
+        with self.weights():
+            self._validate()
+
+    def _validate(self) -> None:
         policy = self.model.policy
         choices = Choices(self.validator.model)
         result = self.validator.validate(choices.watching(lambda core: greedy(policy, core)))

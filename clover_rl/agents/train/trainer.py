@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -206,7 +207,7 @@ def _exact_phases(
     trainer = ExactTrainer(policy, core, recipe, seed)
     if state is not None and state["phase"]:
         restore_exact(trainer, state["phase"])
-    run.phase_state = lambda: exact_state(trainer)
+    run.phase_state, run.weights = lambda: exact_state(trainer), trainer.averaged
     while run.share < until:
         clone = run.share < recipe.clone_share
         run.phase = "clone" if clone else "exact"
@@ -221,6 +222,8 @@ def _exact_phases(
             run.board.scalars(run.phase, {"loss": loss, "entropy": entropy, "learning_rate": rate})
             run.board.scalars("rollout", {"reward": reward})
         run.between_steps()
+    trainer.adopt_average()
+    run.weights = nullcontext
 
 
 class _Callback(BaseCallback):

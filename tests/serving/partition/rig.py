@@ -7,20 +7,27 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from clover_rl.applications.digits import load_test_set
-from clover_rl.errors import ServingError
+from clover_rl.cluster.gpu import CATALOGUE, GpuModel, gpu_model, gpu_models
+from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.clients.load_client import LoadRun
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
+from clover_rl.serving.partition.mps import check_card
+from clover_rl.serving.partition.nvml import Nvml
+from clover_rl.serving.partition.nvml_errors import NvmlFailure
 from tests.cli.process import run_cli
 from tests.serving.server_process import ServerProcess
 
 __all__ = [
     "SCENARIO",
     "bundle",
+    "card_model",
     "cards",
     "devices",
     "scenario",
@@ -33,7 +40,7 @@ __all__ = [
 SCENARIO = """
 name: mig-demo
 title: one GPU, a step a second
-profile: emulated-digits
+profile: digits-here.yaml
 gpus: 1
 interval_s: 1.0
 time_scale: 3600.0
@@ -41,10 +48,26 @@ timeout_s: 5.0
 """
 
 
+@cache
+def card_model() -> GpuModel:
+    """That of the real card of this machine that MPS can cut, else the H100's: a profile is of one model."""
+    try:
+        with Nvml() as session:
+            for model in gpu_models().values():
+                with suppress(InputError):
+                    check_card(session, "0", model)
+                    return model
+    except NvmlFailure:
+        pass
+    return gpu_model("h100-80gb")
+
+
 @pytest.fixture(scope="module")
 def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scenario") / "mig-demo.yaml"
     path.write_text(SCENARIO)
+    shipped = (CATALOGUE / "profiles" / "emulated-digits.yaml").read_text()
+    path.with_name("digits-here.yaml").write_text(shipped.replace("h100-80gb", card_model().name))
     return path
 
 
@@ -64,7 +87,8 @@ def bundle(scenario: Path) -> Path:
 @pytest.fixture
 def cards(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     """Two cards; servers started from now on find them in place of a driver's."""
-    fake = FakeNvml.build(tmp_path / "cards", create_ms=30, destroy_ms=30)
+    models = (card_model().name,) * 2
+    fake = FakeNvml.build(tmp_path / "cards", models, create_ms=30, destroy_ms=30)
     for name, value in fake.environment().items():
         monkeypatch.setenv(name, value)
     return fake

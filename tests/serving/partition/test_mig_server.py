@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clover_rl.cluster.gpu import gpu_model
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
 from tests.cli.process import run_cli
 from tests.serving.partition.mig_checker import Checker
-from tests.serving.partition.rig import SCENARIO, devices, under_load
+from tests.serving.partition.rig import SCENARIO, card_model, devices, under_load
 from tests.serving.server_process import ServerProcess
 
 ONE, BOTH = ("--partition=mig", "--devices=1"), ("--partition=mig", "--devices=0,1")
@@ -20,7 +19,7 @@ SEVEN = {f"1g@{start}" for start in range(7)}
 
 def placed(fake: FakeNvml) -> set[str]:
     """Slices by card, as the calls made them, each of which a real card would have accepted."""
-    checker = Checker(gpu_model("h100-80gb"), (0, 1))
+    checker = Checker(card_model(), (0, 1))
     checker.check(fake.calls())
     checker.check_whole()
     return {f"card{gpu}/{place}" for (gpu, _), place in checker.placed.items()}
@@ -66,9 +65,9 @@ def test_mig_fake_server_cuts_anew_under_load_without_losing_a_request_and_is_ad
 
 @pytest.mark.slow
 def test_mig_fake_server_serves_on_while_a_card_refuses_and_goes_where_it_is_sent_afterwards(
-    cards: FakeNvml, servers: list[ServerProcess], tmp_path: Path
+    scenario: Path, cards: FakeNvml, servers: list[ServerProcess], tmp_path: Path
 ) -> None:
-    two = tmp_path / "two.yaml"
+    two = scenario.with_name("two.yaml")
     two.write_text(SCENARIO.replace("gpus: 1", "gpus: 2"))
     server = ServerProcess(two, tmp_path / "state", "--controller=base", *BOTH)
     servers.append(server)

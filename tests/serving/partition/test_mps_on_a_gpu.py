@@ -10,16 +10,16 @@ import sys
 import pytest
 
 from clover_rl.cluster.geometry import Placement
-from clover_rl.cluster.gpu import gpu_model
 from clover_rl.serving.partition.mps import MpsPartition, thread_percentage
 from clover_rl.serving.partition.nvml import Nvml
+from tests.serving.partition.rig import card_model
 
 pytestmark = pytest.mark.gpu
 LOOK = "import torch; print(torch.cuda.get_device_properties(0).multi_processor_count)"
 
 
 def test_a_process_sees_its_slices_share_of_multiprocessors_and_the_daemon_ends(mps_device: str) -> None:
-    model = gpu_model("h100-80gb")
+    model = card_model()
     with Nvml() as nvml:
         backend = MpsPartition(nvml, [mps_device], model)
         folder = backend.daemon.folder
