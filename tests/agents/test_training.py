@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
-from clover_rl.agents.train.actor import greedy, logits
+from clover_rl.agents.train.actor import actor_parameters, greedy, logits
+from clover_rl.agents.train.algorithms import make_environment, make_model
 from clover_rl.agents.train.exact import ExactTrainer
-from clover_rl.agents.train.recipe import load_recipe
+from clover_rl.agents.train.recipe import PretrainedRecipe, load_recipe
 from clover_rl.agents.train.trainer import train
 from clover_rl.agents.train.validation import Validator
 from clover_rl.envs.core import EnvironmentCore
@@ -113,3 +115,34 @@ def test_exact_updates_raise_the_expected_reward_of_states_never_trained_on(
         return (expected() - before) / (best - before)
 
     assert np.mean([share_gained(seed) for seed in range(3)]) > 0.4
+
+
+def test_what_is_validated_and_kept_is_the_mean_of_the_weights(
+    small_scenario: Scenario, small_model: ClusterModel
+) -> None:
+    recipe = quick(average=0.9, updates=1)
+    assert isinstance(recipe, PretrainedRecipe)
+    env = make_environment(small_scenario, recipe, 1)
+    policy = make_model(recipe, env, 1, small_scenario, small_model).policy
+    assert isinstance(policy, MaskableActorCriticPolicy)
+    trainer = ExactTrainer(policy, EnvironmentCore(small_scenario, small_model, 32), recipe, seed=1)
+
+    def weights() -> torch.Tensor:
+        return torch.cat([each.detach().flatten().clone() for each in actor_parameters(policy)])
+
+    trainer.collect()
+    trainer.update(clone=True, progress=0.1)
+    with trainer.averaged():  # cloning has no mean
+        cloned = weights()
+    trainer.update(clone=False, progress=0.2)
+    mean = weights()
+    for step in range(3, 7):
+        trainer.update(clone=False, progress=step / 10)
+        mean = 0.9 * mean + 0.1 * weights()
+    last = weights()
+    assert not torch.equal(last, cloned)
+    with trainer.averaged():
+        assert torch.allclose(weights(), mean, atol=1e-6)
+    assert torch.equal(weights(), last)
+    trainer.adopt_average()
+    assert torch.allclose(weights(), mean, atol=1e-6)

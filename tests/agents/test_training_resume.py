@@ -38,6 +38,7 @@ CASES = [
     ("pretrained", 640, [2]),  # cloning
     ("pretrained", 640, [9]),  # exact
     ("pretrained", 3200, [92]),  # MaskablePPO
+    ("table-head", 640, [2]),
     ("maskable-ppo", 1024, [2, 1]),
     ("ppo", 1024, [3]),
     ("dqn", 640, [4, 9]),
@@ -49,9 +50,9 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
     small_scenario: Scenario, tmp_path: Path, name: str, steps: int, stops: list[int]
 ) -> None:
     # outages, drawn SLAs and perturbed worlds must be met again too
-    recipe = quick(
-        name, steps=steps, validation_episodes=1, perturbation=0.2, losses_per_week=20.0, sla=[0.8, 1.5]
-    )
+    world = {"perturbation": 0.2, "losses_per_week": 20.0, "sla": [0.8, 1.5]}
+    phases = {"exact_share": 0.7, "ppo_share": 0.1} if name == "pretrained" else {}
+    recipe = quick(name, steps=steps, validation_episodes=1, **world, **phases)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(small_scenario, recipe, whole, seed=5)
     with pytest.raises(TrainingInterrupted, match="--resume"):
