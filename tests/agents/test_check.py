@@ -12,7 +12,7 @@ import pytest
 from clover_rl.agents.bundle import open_bundle
 from clover_rl.agents.check import CheckReport, check_document, locate
 from clover_rl.agents.conditions import PLAIN, Conditions
-from clover_rl.agents.document import Inputs, PolicyFile, document, sealed
+from clover_rl.agents.document import FORMAT, Inputs, PolicyFile, document, sealed
 from clover_rl.agents.evaluate import evaluate
 from clover_rl.agents.windows import Window, generated_windows
 from clover_rl.envs.scenario import Scenario
@@ -201,7 +201,8 @@ def test_files_are_found_by_what_they_hold(result: dict[str, Any], bundle_path: 
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"format": 2}, {"format": 1}, {"format": 2, "inputs": [], "scenario_definition": {}}]
+    "content",
+    [{}, {"format": FORMAT}, {"format": 1}, {"format": FORMAT, "inputs": [], "scenario_definition": {}}],
 )
 def test_what_is_no_result_file_is_refused(content: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"no result file|format 1"):
