@@ -68,8 +68,8 @@ TWO = (WINDOWS[0], WINDOWS[6])
 
 _WEIGHTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 """Those of the scenarios, and two more so that losses reach 2 %."""
-_FEW = ("base", "static", "search", "search-blind", "mpc", "annealing", "annealing-load", "oracle")
-_SPLIT = ("search", "mpc", "annealing", "oracle")
+_FEW = ("base", "static", "search", "search-blind", "annealing", "annealing-load", "oracle")
+_SPLIT = ("search", "oracle")
 
 
 @dataclass(frozen=True, slots=True)
