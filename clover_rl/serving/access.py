@@ -14,7 +14,7 @@ import grpc
 
 from clover_rl.errors import InputError
 
-__all__ = ["TOKEN_VARIABLE", "ControlAccess", "TokenCheck", "is_loopback", "read_token"]
+__all__ = ["TOKEN_VARIABLE", "ControlAccess", "TokenCheck", "host_and_port", "is_loopback", "read_token"]
 
 TOKEN_VARIABLE = "CLOVER_RL_CONTROL_TOKEN"
 SHORTEST_TOKEN = 16
@@ -53,6 +53,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def host_and_port(host: str, port: int) -> str:
+    """HOST:PORT, as gRPC takes it: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class ControlAccess:
     """How a control port is opened.
@@ -85,8 +90,7 @@ class ControlAccess:
 
     def address(self, port: int) -> str:
         """HOST:PORT, as gRPC takes it."""
-        host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
-        return f"{host}:{port}"
+        return host_and_port(self.host, port)
 
     def credentials(self) -> grpc.ServerCredentials | None:
         """Of the server; None without TLS.

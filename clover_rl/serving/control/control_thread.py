@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ParamSpec
 
 from clover_rl.cluster.interval import Interval
 from clover_rl.control.controller import Controller, Decision
@@ -17,6 +20,8 @@ from clover_rl.serving.control.live_cluster import LiveCluster, StoppedError
 __all__ = ["ControlThread", "InCharge"]
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,9 @@ class ControlThread:
         except Exception as error:  # a feed that fails must not end the service
             self._failed(error)
             intensity = self.last.intensity if self.last else self.loop.objective.reference_g_per_kwh
-        self.ledger.served(self.in_charge.controller.name, interval, self.loop.objective, intensity)
+        self._kept(
+            self.ledger.served, self.in_charge.controller.name, interval, self.loop.objective, intensity
+        )
 
     def _step(self) -> None:
         self._take_over()
@@ -132,7 +139,7 @@ class ControlThread:
         self.trouble = None
         self.last = record
         self.steps += 1
-        self.ledger.stepped(self.in_charge.controller.name, record)
+        self._kept(self.ledger.stepped, self.in_charge.controller.name, record)
 
     def _take_over(self) -> None:
         if self._next is None:
@@ -141,12 +148,20 @@ class ControlThread:
         self.earlier_trials += self.guard.live_trials
         self.guard, self.in_charge = guard, in_charge
         self.loop.controller = guard
-        self.ledger.activated(
-            Activation(self.cluster.now, in_charge.controller.name, in_charge.bundle_sha256, reason)
+        self._kept(
+            self.ledger.activated,
+            Activation(self.cluster.now, in_charge.controller.name, in_charge.bundle_sha256, reason),
         )
 
     def _decided(self, state: ControlState, decision: Decision) -> None:
         self.ledger.decided(self.in_charge.controller.name, state, decision)
+
+    def _kept(self, keep: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+        """Write to the ledger; a disk that is full must not end the service."""
+        try:
+            keep(*arguments, **named)
+        except (OSError, sqlite3.Error) as error:
+            self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         self.trouble = f"{type(error).__name__}: {error}"

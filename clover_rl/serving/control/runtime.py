@@ -22,7 +22,7 @@ from clover_rl.control.ledger import Activation, Ledger, Transition
 from clover_rl.control.loop import ControlLoop
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import ServingError
-from clover_rl.serving.access import ControlAccess
+from clover_rl.serving.access import ControlAccess, host_and_port
 from clover_rl.serving.clock import Clock, RealClock
 from clover_rl.serving.control.control_metrics import ControlMetrics
 from clover_rl.serving.control.control_thread import ControlThread, InCharge
@@ -177,7 +177,7 @@ class Runtime:
         settings = self.settings
         try:
             in_charge = self._first_in_charge()
-            self.ports["data"] = await self.data_plane.start(f"{settings.host}:{settings.port}")
+            self.ports["data"] = await self.data_plane.start(host_and_port(settings.host, settings.port))
             self.ports["control"] = await self.control_plane.start(settings.control, settings.control_port)
             self.ports["metrics"] = await self.exporter.start("127.0.0.1", settings.metrics_port)
             await self._bring_up()
@@ -268,10 +268,12 @@ class Runtime:
         if self.control is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.control.stop)
         await self.reconciler.close()
+        # what the grace period was too short for gets its answer, and its place in metrics and ledger
+        await self.pool.close()
+        self.dispatcher.abandon("the server stopped first")
         await self.data_plane.stop()
         await self.control_plane.stop()
         await self.exporter.stop()
-        await self.pool.close()
         self.partition.close()
         self.ledger.close()
 

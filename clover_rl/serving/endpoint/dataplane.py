@@ -17,7 +17,7 @@ from clover_rl import __version__
 from clover_rl.errors import CloverError, InputError, ServingError
 from clover_rl.serving.endpoint.health import HealthService, enable_reflection
 from clover_rl.serving.endpoint.repository import repository_index
-from clover_rl.serving.endpoint.request_log import RequestLog
+from clover_rl.serving.endpoint.request_log import RequestLog, shortened
 from clover_rl.serving.endpoint.request_reader import RequestReader, parse
 from clover_rl.serving.endpoint.response_writer import FINAL_RESPONSE, ResponseWriter, length
 from clover_rl.serving.endpoint.served_model import ServedModel, UnknownModelError
@@ -239,11 +239,15 @@ class DataPlane:
             )
         except BaseException as error:
             took_ns = time.monotonic_ns() - began_ns
-            self.statistics.failure(took_ns)
+            if not isinstance(error, UnknownModelError):  # the statistics are this model's
+                self.statistics.failure(took_ns)
             if isinstance(error, Exception):
                 code, sentence = self._status(error)
-                _surprise(error)
-                self._log.failed(_id_of(data), code.name, sentence, took_ns / 1e9)
+                if self._log.failed(_id_of(data), code.name, sentence, took_ns / 1e9):
+                    _surprise(error)
+            elif isinstance(error, asyncio.CancelledError):
+                sentence = "its client went away, or its deadline passed"
+                self._log.failed(_id_of(data), "CANCELLED", sentence, took_ns / 1e9)
             raise
         carbon = self._carbon(answer.variant, answer.instance) if self._carbon else None
         response = self._writer.write(parsed.id, answer, parsed.wanted, carbon)
@@ -278,7 +282,12 @@ class DataPlane:
     ) -> None:
         try:
             async for data in requests:
-                await answers.put(asyncio.create_task(self._answer_on_stream(data)))
+                answer = asyncio.create_task(self._answer_on_stream(data))
+                try:
+                    await answers.put(answer)
+                except asyncio.CancelledError:
+                    answer.cancel()  # it is in nobody's hands but ours
+                    raise
         finally:
             with contextlib.suppress(asyncio.CancelledError):
                 await answers.put(None)
@@ -331,7 +340,15 @@ class DataPlane:
         return call
 
     def _status(self, error: Exception) -> tuple[grpc.StatusCode, str]:
-        """Code and sentence for an error; nothing of this machine's inside is told."""
+        """Code and sentence for an error; nothing of this machine's inside is told.
+
+        Sentences repeat what the client sent: they are shortened, since a client that gets more metadata than
+        it allows sees RESOURCE_EXHAUSTED in place of the code.
+        """
+        code, sentence = self._told(error)
+        return code, shortened(sentence)
+
+    def _told(self, error: Exception) -> tuple[grpc.StatusCode, str]:
         match error:
             case UnknownModelError():
                 return grpc.StatusCode.NOT_FOUND, error.what

@@ -9,9 +9,15 @@ from collections.abc import Callable
 from clover_rl.serving.logs import event
 from clover_rl.serving.routing.dispatcher import Answer
 
-__all__ = ["RequestLog"]
+__all__ = ["RequestLog", "shortened"]
 
 _LOG = logging.getLogger(__name__)
+_MOST_CHARACTERS = 400
+
+
+def shortened(text: str) -> str:
+    """The text, or the beginning of a long one."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."
 
 
 class RequestLog:
@@ -33,26 +39,27 @@ class RequestLog:
         self._written = 0
         self._left_out = 0
 
-    def failed(self, request_id: str, code: str, sentence: str, took_s: float) -> None:
-        """A request got an error."""
+    def failed(self, request_id: str, code: str, sentence: str, took_s: float) -> bool:
+        """A request got an error; returns whether there was room for it."""
         second = int(self._now_s())
         if second != self._second:
             self._second, self._written = second, 0
         if self._written >= self._most:
             self._left_out += 1
-            return
+            return False
         self._written += 1
         left_out, self._left_out = self._left_out, 0
         event(
             _LOG,
             logging.WARNING,
             "request failed",
-            request=request_id,
+            request=shortened(request_id),
             code=code,
             reason=sentence,
             ms=took_s * 1000.0,
             left_out_before=left_out or None,
         )
+        return True
 
     def answered(self, request_id: str, answer: Answer, took_s: float) -> None:
         """A request was answered; call it only where `answers` is set."""
@@ -60,7 +67,7 @@ class RequestLog:
             _LOG,
             logging.INFO,
             "request answered",
-            request=request_id,
+            request=shortened(request_id),
             variant=answer.variant,
             instance=answer.instance,
             queue_ms=answer.queue_ns / 1e6,

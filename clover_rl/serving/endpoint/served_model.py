@@ -85,7 +85,7 @@ class ServedModel:
         """
         if version and not (version.isascii() and version.isdigit()):
             raise InputError(f"failed to get model version from specified version string '{version}'")
-        return name == self.name and (not version or int(version) == int(self.version))
+        return name == self.name and (not version or version.lstrip("0") == self.version.lstrip("0"))
 
     def require(self, name: str, version: str) -> None:
         """Raise UnknownModelError unless this is the model asked for; InputError for a senseless version."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -100,24 +101,7 @@ class Instance:
             ServingError: it cannot load the model, ended, or took too long; no process is left then.
         """
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        requests, answers = SharedMemory.create(copies=False), SharedMemory.create(copies=True)
-        self._memory = [memory for memory in (requests, answers) if memory is not None]
-        descriptors = [memory.descriptor for memory in self._memory]
-        with theirs:
-            # From the event loop's thread: the kernel ends the process when the thread that made it ends.
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", "-m", "clover_rl.serving.worker"),
-                    *("--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
-                    *(("--memory", *map(str, descriptors)) if descriptors else ()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *descriptors],
-                start_new_session=True,  # Ctrl-C is the server's to handle; it drains first
-                env=self._environment(),
-            )
+        ours, requests, answers = self._begin()
         self.started_s = self.last_heard_s = time.monotonic()
         self._first = loop.create_future()
         self._channel = Channel(ours, self._on_message, self._on_end, incoming=answers, outgoing=requests)
@@ -131,6 +115,43 @@ class Instance:
             await self.kill()
             raise
         return self.ready
+
+    def _begin(self) -> tuple[socket.socket, SharedMemory | None, SharedMemory | None]:
+        """Start the process; our end of its socket, and the memory of requests and of answers.
+
+        Raises:
+            ServingError: this machine has not what it takes (descriptors, memory, processes).
+        """
+        with contextlib.ExitStack() as undone:
+            try:
+                ours, theirs = socket.socketpair()
+                undone.callback(ours.close)
+                with theirs:
+                    requests, answers = SharedMemory.create(copies=False), SharedMemory.create(copies=True)
+                    self._memory = [memory for memory in (requests, answers) if memory is not None]
+                    descriptors = [memory.descriptor for memory in self._memory]
+                    # From the event loop's thread: the kernel ends the process when the thread that made it
+                    # ends.
+                    self._process = subprocess.Popen(
+                        [
+                            *(sys.executable, "-P", "-m", "clover_rl.serving.worker"),
+                            *("--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                            *(("--memory", *map(str, descriptors)) if descriptors else ()),
+                        ],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        pass_fds=[theirs.fileno(), *descriptors],
+                        start_new_session=True,  # Ctrl-C is the server's to handle; it drains first
+                        env=self._environment(),
+                    )
+            except OSError as error:
+                for memory in self._memory:
+                    memory.close()
+                raise ServingError(
+                    f"cannot be started ({error.strerror})", where=f"instance {self.key}"
+                ) from error
+            undone.pop_all()
+        return ours, requests, answers
 
     def infer(self, tensors: Sequence[Tensor], hold_s: float, done: Callable[[Outcome], None]) -> None:
         """Hand over one request; `done` is called once, never from within this call.

@@ -86,6 +86,8 @@ class InstanceStatus:
 class _Entry:
     instance: Instance
     state: InstanceState = InstanceState.LOADING
+    admitted: bool = False
+    """Whether it is meant to take requests: a restart may come between `admit` or `drain` and that."""
     restarts: int = 0
     in_a_row: int = 0
     serving_since_s: float = 0.0
@@ -191,12 +193,12 @@ class InstancePool:
             case InstanceState.LOADED:
                 self._serve(entry)
             case InstanceState.DRAINING:
-                entry.state = InstanceState.SERVING
+                entry.state, entry.admitted = InstanceState.SERVING, True
                 self._dispatcher.resume(key)
             case InstanceState.LOADING:
                 raise ServingError("is not loaded yet", where=f"instance {key}")
             case InstanceState.SERVING | InstanceState.RESTARTING:
-                pass  # serves, or will when it is back
+                entry.admitted = True
 
     async def drain(self, key: str) -> None:
         """Give an instance no new request and wait until it is idle.
@@ -205,6 +207,7 @@ class InstancePool:
             ServingError: there is none of that name.
         """
         entry = self._entry(key)
+        entry.admitted = False
         if entry.state is InstanceState.SERVING:
             entry.state = InstanceState.DRAINING
         await self._dispatcher.drain(key)
@@ -290,6 +293,9 @@ class InstancePool:
     async def _start(self, entry: _Entry) -> Ready:
         async with self._starting:
             ready = await entry.instance.start(self._settings.start_timeout_s)
+        if not entry.instance.alive:  # its death was told while nobody could know of it
+            await entry.instance.kill()
+            raise ServingError("ended as soon as it was ready", where=f"instance {entry.instance.key}")
         for side, wanted, found in (
             ("inputs", self._inputs, ready.inputs),
             ("outputs", self._outputs, ready.outputs),
@@ -304,7 +310,7 @@ class InstancePool:
         return ready
 
     def _serve(self, entry: _Entry) -> None:
-        entry.state = InstanceState.SERVING
+        entry.state, entry.admitted = InstanceState.SERVING, True
         entry.serving_since_s = asyncio.get_running_loop().time()
         self._dispatcher.admit(entry.instance)
 
@@ -329,18 +335,19 @@ class InstancePool:
         entry = self._entries.get(instance.key)
         if entry is None or entry.instance is not instance:
             return
+        if entry.state in (InstanceState.LOADING, InstanceState.RESTARTING):
+            return  # whoever starts it finds out
         loop = asyncio.get_running_loop()
         served = entry.state is not InstanceState.LOADED
         if served and loop.time() - entry.serving_since_s >= self._settings.steady_s:
             entry.in_a_row = 0
         entry.trouble = "its process died"
         _LOG.warning("instance %s died (process %s); it is started again", instance.key, instance.pid)
-        again = served and entry.state is not InstanceState.DRAINING
-        entry.restart = loop.create_task(self._restart(entry, serve=again))
-
-    async def _restart(self, entry: _Entry, *, serve: bool) -> None:
-        old = entry.instance
         entry.state = InstanceState.RESTARTING
+        entry.restart = loop.create_task(self._restart(entry))
+
+    async def _restart(self, entry: _Entry) -> None:
+        old = entry.instance
         entry.restarts += 1
         while True:
             wait_s = min(self._settings.backoff_s * 2.0**entry.in_a_row, self._settings.backoff_limit_s)
@@ -355,7 +362,7 @@ class InstancePool:
                 entry.trouble = error.what
                 _LOG.warning("instance %s does not start again: %s", old.key, error.what)
         entry.restart = None
-        if serve:
+        if entry.admitted:
             self._serve(entry)
         else:
             entry.state = InstanceState.LOADED
@@ -374,7 +381,7 @@ class InstancePool:
             entry.heard_s, entry.silent_beats = instance.last_heard_s, 0
         else:
             entry.silent_beats += 1
-        if entry.silent_beats * self._settings.heartbeat_s > self._settings.silence_s:
+        if entry.silent_beats * self._settings.heartbeat_s >= self._settings.silence_s:
             _LOG.warning("instance %s is silent; its process is ended", instance.key)
             entry.silent_beats = 0
             instance.crash()

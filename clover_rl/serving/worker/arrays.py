@@ -54,6 +54,8 @@ def _array(spec: TensorSpec, tensor: Tensor) -> Any:
             elements = [element.decode() for element in decode_bytes(tensor.data)]
             return np.array(elements, dtype=object).reshape(tensor.shape)
         return np.frombuffer(tensor.data, dtype).reshape(tensor.shape)
+    except UnicodeDecodeError as error:
+        raise InputError(f"input '{spec.name}' has elements that are no UTF-8 text") from error
     except (ValueError, InputError) as error:
         raise InputError(f"input '{spec.name}' does not fit shape {list(tensor.shape)}") from error
 
@@ -67,8 +69,8 @@ def _tensor(spec: TensorSpec, array: Any) -> Tensor:
             elements = [e if isinstance(e, bytes) else str(e).encode() for e in array.ravel()]
             data = encode_bytes(elements)
         else:
-            array = np.ascontiguousarray(array, dtype)
+            array = np.asarray(array, dtype, order="C")
             data = memoryview(array).cast("B") if array.size else b""
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ServingError(f"output '{spec.name}' is no {spec.datatype}") from error
     return Tensor(tuple(array.shape), data)

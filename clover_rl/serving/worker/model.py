@@ -6,10 +6,32 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from clover_rl.cluster.application import TensorSpec
+from clover_rl.errors import CloverError, InputError, ServingError
 from clover_rl.serving.worker.definition import ModelDefinition, ModelKind
 from clover_rl.serving.worker.messages import Tensor
 
-__all__ = ["Model", "load_model"]
+__all__ = ["DeviceLostError", "Model", "blame", "load_model"]
+
+
+class DeviceLostError(CloverError):
+    """The process can compute no more, as after a CUDA fault: only a new one can."""
+
+
+def blame(error: Exception, *, client: tuple[type[Exception], ...]) -> CloverError:
+    """What an exception of a model's own code means for the request: whose fault it was.
+
+    Args:
+        error: what was raised.
+        client: types that speak of the input, where the device is not to blame.
+    """
+    kind = type(error).__name__
+    if kind == "OutOfMemoryError":
+        return ServingError("the device has not enough memory for this request")
+    if kind == "AcceleratorError" or "CUDA error" in str(error):
+        return DeviceLostError(f"the device failed ({kind})")
+    if isinstance(error, client):
+        return InputError(f"the model cannot take this input ({kind})")
+    return ServingError(f"the model failed ({kind})")
 
 
 class Model(Protocol):

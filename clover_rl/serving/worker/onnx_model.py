@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from clover_rl.cluster.application import TensorSpec
-from clover_rl.errors import InputError, ServingError
+from clover_rl.errors import ServingError
 from clover_rl.serving.worker.arrays import arrays_of, tensors_of
 from clover_rl.serving.worker.messages import Tensor
+from clover_rl.serving.worker.model import blame
 
 __all__ = ["OnnxModel"]
 
@@ -35,6 +36,7 @@ class OnnxModel:
 
     def __init__(self, path: str, threads: int = 1) -> None:
         import onnxruntime as ort
+        from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, RuntimeException
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -47,6 +49,7 @@ class OnnxModel:
         except Exception as error:  # ONNX Runtime has a class for each cause, and paths in its texts
             raise ServingError(f"ONNX Runtime cannot load the model ({type(error).__name__})") from error
         self._session: Any = session
+        self._refusals = (InvalidArgument, RuntimeException, ValueError, TypeError)
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self._input_names = [spec.name for spec in self.inputs]
@@ -62,7 +65,7 @@ class OnnxModel:
         try:
             arrays = self._session.run(self._output_names, feeds)
         except Exception as error:
-            raise InputError(f"the model cannot take this input ({type(error).__name__})") from error
+            raise blame(error, client=self._refusals) from error
         return tensors_of(self.outputs, arrays)
 
 

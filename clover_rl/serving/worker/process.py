@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 
 from clover_rl.errors import CloverError, InputError
@@ -29,13 +30,28 @@ from clover_rl.serving.worker.messages import (
     Result,
     Stop,
 )
-from clover_rl.serving.worker.model import Model, load_model
+from clover_rl.serving.worker.model import DeviceLostError, Model, load_model
 from clover_rl.serving.worker.shared_memory import SharedMemory
 
 __all__ = ["main", "serve"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
+
+
+class _Troubles:
+    """Tracebacks of models that failed, on the server's standard error; one a second at most."""
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+
+    def tell(self, error: Exception) -> None:
+        if (now_s := time.monotonic()) >= self._next_s:
+            self._next_s = now_s + 1.0
+            traceback.print_exception(error)
+
+
+_TROUBLES = _Troubles()
 
 
 def serve(channel: BlockingChannel) -> int:
@@ -72,8 +88,14 @@ def _answer(model: Model, request: Infer) -> Result | Failure:
     read_ns = time.monotonic_ns()
     try:
         outputs = model.run(request.tensors)
-    except CloverError as error:
-        return Failure(request.number, isinstance(error, InputError), error.what)
+    except DeviceLostError:
+        raise
+    except InputError as error:
+        return Failure(request.number, True, error.what)
+    except Exception as error:  # a model's own code; the process can go on
+        _TROUBLES.tell(error)
+        what = error.what if isinstance(error, CloverError) else f"the model failed ({type(error).__name__})"
+        return Failure(request.number, False, what)
     done_ns = time.monotonic_ns()
     # The device time counts from the hand-over, so that the hop into this process is no service time on top.
     rest_ns = min(request.started_ns, read_ns) + request.hold_ns - done_ns

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from clover_rl.cluster.application import TensorSpec
-from clover_rl.errors import InputError, ServingError
+from clover_rl.errors import ServingError
 from clover_rl.serving.worker.arrays import arrays_of, tensors_of
 from clover_rl.serving.worker.definition import find_entry_point
 from clover_rl.serving.worker.messages import Tensor
+from clover_rl.serving.worker.model import blame
 from clover_rl.serving.worker.tensors import DATATYPES
 
 __all__ = ["PythonModel"]
@@ -50,10 +51,8 @@ class PythonModel:
         arrays = arrays_of(self.inputs, tensors)
         try:
             found = self._infer(*arrays)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"the model cannot take this input ({type(error).__name__})") from error
         except Exception as error:
-            raise ServingError(f"the model failed ({type(error).__name__})") from error
+            raise blame(error, client=(ValueError, TypeError)) from error
         return tensors_of(self.outputs, found if isinstance(found, tuple | list) else (found,))
 
 

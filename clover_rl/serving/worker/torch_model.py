@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from clover_rl.cluster.application import TensorSpec
-from clover_rl.errors import InputError, ServingError
+from clover_rl.errors import ServingError
 from clover_rl.serving.worker.arrays import arrays_of, tensors_of
 from clover_rl.serving.worker.definition import find_entry_point
 from clover_rl.serving.worker.messages import Tensor
+from clover_rl.serving.worker.model import blame
 
 __all__ = ["TorchModel"]
 
@@ -71,8 +72,8 @@ class TorchModel:
             try:
                 # Copied, as what arrives may not be written to; a module may work in place.
                 found = self._module(*(torch.tensor(array, device=self._device) for array in arrays))
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                raise InputError(f"the model cannot take this input ({type(error).__name__})") from error
+            except Exception as error:
+                raise blame(error, client=(RuntimeError, TypeError, ValueError, IndexError)) from error
             results = found if isinstance(found, tuple | list) else (found,)
             if not all(isinstance(result, torch.Tensor) for result in results):
                 raise ServingError("the module returned something else than tensors")

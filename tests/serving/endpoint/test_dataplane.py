@@ -151,6 +151,24 @@ def test_a_client_that_goes_away_frees_its_place(serve: Serve) -> None:
     asyncio.run(run())
 
 
+def test_a_stream_that_goes_away_leaves_none_of_its_requests_behind(serve: Serve) -> None:
+    async def run() -> None:
+        async with serve(instances=0) as plane, grpc.aio.insecure_channel(plane.address) as channel:
+            stream = stub_on(channel).ModelStreamInfer()
+            for _ in range(80):  # more than the server reads ahead
+                await stream.write(message())
+            async with asyncio.timeout(5):
+                while plane.dispatcher.open < 64:
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(0.05)
+                stream.cancel()
+                while plane.dispatcher.open:
+                    await asyncio.sleep(0.005)
+            assert plane.dispatcher.router.queued == 0
+
+    asyncio.run(run())
+
+
 def test_changing_instances_under_load_loses_nothing(serve: Serve, linear_model: ModelDefinition) -> None:
     async def run() -> None:
         async with (

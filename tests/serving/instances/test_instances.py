@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,6 +204,52 @@ def test_a_request_that_kills_two_instances_is_lost_and_not_tried_again(
 
     run_with_pool(body)
     assert [request.outcome for request in completed] == [RequestOutcome.FAILED]
+
+
+@pytest.mark.parametrize("admitted", [True, False])
+def test_what_was_asked_of_an_instance_while_it_was_dead_holds_when_it_is_back(
+    linear_model: ModelDefinition, admitted: bool
+) -> None:
+    async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
+        await pool.load("a", InstanceSpec("v", linear_model, 0.0, 0))
+        if not admitted:
+            pool.admit("a")
+        pid = pool.status()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: pool.status()[0].state is InstanceState.RESTARTING)
+        if admitted:
+            pool.admit("a")
+        else:
+            await pool.drain("a")
+        wanted = InstanceState.SERVING if admitted else InstanceState.LOADED
+        await until(lambda: pool.status()[0].state is wanted)
+        assert dispatcher.router.available == int(admitted)
+
+    run_with_pool(body)
+
+
+def test_a_restart_that_the_machine_has_no_room_for_is_tried_again(
+    linear_model: ModelDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = subprocess.Popen
+    refusals = [OSError(errno.ENOMEM, "Cannot allocate memory")]
+
+    def sparing(*arguments: Any, **named: Any) -> subprocess.Popen[bytes]:
+        if refusals:
+            raise refusals.pop()
+        return started(*arguments, **named)
+
+    async def body(dispatcher: Dispatcher, pool: InstancePool) -> None:
+        await pool.reconcile({"a": InstanceSpec("v", linear_model, 0.0, 0)})
+        pid = pool.status()[0].pid
+        assert pid is not None
+        monkeypatch.setattr(subprocess, "Popen", sparing)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: pool.status()[0].trouble == "cannot be started (Cannot allocate memory)")
+        assert (await dispatcher.infer(REQUEST)).instance == "a"
+
+    run_with_pool(body)
 
 
 def test_a_silent_instance_is_ended_and_replaced(linear_model: ModelDefinition) -> None:

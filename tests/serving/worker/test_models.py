@@ -14,7 +14,7 @@ from clover_rl.cluster.application import TensorSpec
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.clock import RealClock
 from clover_rl.serving.instances.pool import InstancePool
-from clover_rl.serving.routing.dispatcher import Answer, Dispatcher
+from clover_rl.serving.routing.dispatcher import Answer, Dispatcher, InstanceLostError
 from clover_rl.serving.worker.definition import ModelDefinition, ModelKind
 from clover_rl.serving.worker.messages import Tensor
 from clover_rl.serving.worker.spec import InstanceSpec
@@ -39,6 +39,15 @@ class Lying(Scale):
     def infer(self, words, factors):
         return (words,)
 
+class Level:
+    inputs = [("number", "FP32", ())]
+    outputs = [("level", "INT8", ())]
+
+    def infer(self, number):
+        if number < 0:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return int(number)
+
 def linear():
     import torch
     return torch.nn.Linear(6, 3)
@@ -48,6 +57,7 @@ def broken():
 """
 ENTRIES = """[clover_rl.models]
 scale = clover_test_models:Scale
+level = clover_test_models:Level
 lying = clover_test_models:Lying
 linear = clover_test_models:linear
 broken = clover_test_models:broken
@@ -119,6 +129,47 @@ def test_an_entry_point_serves_and_its_errors_are_told_apart(package: Path) -> N
 def test_a_model_that_breaks_its_own_signature_is_refused_at_its_warm_up(package: Path) -> None:
     with pytest.raises(ServingError, match="has 2 outputs, but gave 1"):
         ask(ModelDefinition.of(None, "lying", where="test"))
+
+
+def number(value: float) -> tuple[Tensor, ...]:
+    return (Tensor((), np.float32(value).tobytes()),)
+
+
+def test_a_value_that_does_not_fit_its_output_is_the_models_fault_and_scalars_stay_scalars(
+    package: Path,
+) -> None:
+    good, overflow, after = ask(
+        ModelDefinition.of(None, "level", where="test"), number(100.0), number(300.0), number(-0.0)
+    )
+    assert isinstance(good, Answer)
+    assert (good.tensors[0].shape, bytes(good.tensors[0].data)) == ((), b"d")
+    assert isinstance(overflow, ServingError)
+    assert "output 'level' is no INT8" in overflow.what
+    assert isinstance(after, Answer)
+
+
+def test_a_process_whose_device_failed_is_replaced(package: Path) -> None:
+    async def run() -> None:
+        dispatcher = Dispatcher(RealClock())
+        pool = InstancePool(dispatcher, settings=QUICK)
+        try:
+            async with asyncio.timeout(60):
+                spec = InstanceSpec("v", ModelDefinition.of(None, "level", where="test"), 0.0, 0)
+                await pool.reconcile({"a": spec})
+                with pytest.raises(InstanceLostError):
+                    await dispatcher.infer(number(-1.0))
+                assert pool.status()[0].restarts > 0
+                assert (await dispatcher.infer(number(1.0))).instance == "a"
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+def test_bytes_that_are_no_text_are_refused_for_that_reason(package: Path) -> None:
+    (refused,) = ask(ModelDefinition.of(None, "scale", where="test"), words_and([1.0], [b"\xff\xd8"]))
+    assert isinstance(refused, InputError)
+    assert "no UTF-8 text" in refused.what
 
 
 def test_a_module_with_safetensors_serves(package: Path) -> None:
