@@ -107,6 +107,7 @@ def locate(content: Mapping[str, Any], *, scenario: str | None = None, files: Se
             causes=[str(name) for name in asked["causes"]],
             conditions=[_conditions(each) for each in asked["conditions"]],
             policies=policies,
+            accuracy_budget=asked.get("accuracy_budget"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -187,6 +188,7 @@ def check_document(
             policies=list(policies.items()),
             causes=inputs.causes,
             conditions=inputs.conditions,
+            budget=inputs.accuracy_budget,
             jobs=jobs,
             progress=progress,
         )
@@ -242,7 +244,9 @@ def _check_sample(
     plans = [
         plan
         for each in inputs.conditions
-        for plan in plan_rows(bench, inputs.weights, inputs.against, conditions=each)
+        for plan in plan_rows(
+            bench, inputs.weights, inputs.against, conditions=each, budget=inputs.accuracy_budget
+        )
     ]
     _require_rows(plans, rows, content["model"], bench.facts)
     places = [(at, name) for at, plan in enumerate(plans) for name in [*plan.runs, "static"]]
@@ -251,8 +255,15 @@ def _check_sample(
     tasks: dict[tuple[int, str], RunTask] = {}
     for at, name in chosen:
         tasks[at, name] = plans[at].runs[name] if name != "static" else _declared(plans[at], rows[at])
-    found = run_tasks(bench, list(dict.fromkeys(tasks.values())), jobs=jobs, progress=progress)
+    rivals = [task for at, name in chosen if name == "static" for task in plans[at].candidates]
+    found = run_tasks(bench, list(dict.fromkeys([*tasks.values(), *rivals])), jobs=jobs, progress=progress)
     for (at, name), task in tasks.items():
+        if name == "static" and (best := plans[at].best_static(bench, found)) != task:
+            assert best.static is not None, "candidates are static"
+            raise InputError(
+                f"windows[{at}].best_static is `{rows[at]['best_static']}`, "
+                f"but `{best.static.label()}` is better"
+            )
         result = found[bench.key(task, plans[at].w)]
         declared = rows[at]["controllers"][name]
         again = {key: getattr(result, key) for key in result.__slots__}

@@ -69,6 +69,7 @@ class Inputs:
         causes: controllers whose savings are split, or ALL.
         conditions: of the rows.
         policies: bundles.
+        accuracy_budget: accuracy that may be lost a day, if any.
     """
 
     scenario: str
@@ -83,6 +84,7 @@ class Inputs:
     causes: Sequence[str] = ()
     conditions: Sequence[Conditions] = (PLAIN,)
     policies: Sequence[PolicyFile] = ()
+    accuracy_budget: float | None = None
 
     @property
     def pools(self) -> Pools:
@@ -111,6 +113,7 @@ class Inputs:
                 {"name": each.name, "path": str(each.path), "sha256": each.sha256, "pool": each.pool}
                 for each in self.policies
             ],
+            "accuracy_budget": self.accuracy_budget,
         }
 
 

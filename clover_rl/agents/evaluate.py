@@ -18,6 +18,7 @@ from clover_rl.agents.run_store import RunStore
 from clover_rl.agents.runs import RunResult
 from clover_rl.agents.tasks import Bench, run_tasks
 from clover_rl.agents.windows import Window
+from clover_rl.control.budget import check_budget
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
 from clover_rl.simulation.model import ClusterModel
@@ -124,6 +125,7 @@ def evaluate(
     policies: Sequence[tuple[str, Bundle]] = (),
     causes: Sequence[str] = (),
     conditions: Sequence[Conditions] = (PLAIN,),
+    budget: float | None = None,
     store: RunStore | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -141,6 +143,8 @@ def evaluate(
         causes: controllers whose savings are also split by cause (ALL for all), which takes a blind twin's
             run for each of their runs, and some more of configurations that never change.
         conditions: rows for each of these; those by cause only where nothing departs.
+        budget: accuracy that may be lost a day: controllers that heed the weight run once more with the
+            weight moved by the budget keeper, under names of their own.
         store: where finished runs are kept, and those that are there are not done again.
         jobs: processes to run in.
         progress: called with (runs done, runs in all).
@@ -152,6 +156,8 @@ def evaluate(
     for name in against:
         if name not in CONTROLLERS:
             raise InputError(f"unknown controller `{name}`", fix=f"use some of {', '.join(CONTROLLERS)}")
+    if budget is not None:
+        check_budget(budget)
     for w in weights:
         if not 0.0 < w < 1.0:
             raise InputError(f"w is {w:g}", fix="use weights of carbon above 0 and below 1")
@@ -168,7 +174,9 @@ def evaluate(
     plans = [
         plan
         for each in conditions
-        for plan in plan_rows(bench, weights, against, causes=causes if each.plain else (), conditions=each)
+        for plan in plan_rows(
+            bench, weights, against, causes=causes if each.plain else (), conditions=each, budget=budget
+        )
     ]
     tasks = merged(bench, (task for plan in plans for task in plan.tasks))
     found = run_tasks(bench, tasks, store=store, jobs=jobs, progress=progress)

@@ -9,6 +9,7 @@ from clover_rl.agents.best_static import CANDIDATES, static_ranking
 from clover_rl.agents.causes import Causes, Saving
 from clover_rl.agents.conditions import PLAIN, Conditions
 from clover_rl.agents.frontier import FrontierPoint, proposals
+from clover_rl.agents.margins import MAKERS
 from clover_rl.agents.registry import LIVE_CONTROLLERS
 from clover_rl.agents.runs import RunResult
 from clover_rl.agents.tasks import Bench, RunTask
@@ -91,6 +92,11 @@ class RowPlan:
         return savings
 
 
+def within(name: str, budget: float | None) -> str:
+    """What a controller is called that keeps an accuracy budget."""
+    return name if budget is None else f"{name} within {100 * budget:g} %"
+
+
 def plan_rows(
     bench: Bench,
     weights: Sequence[float],
@@ -98,6 +104,7 @@ def plan_rows(
     *,
     causes: Sequence[str] = (),
     conditions: Conditions = PLAIN,
+    budget: float | None = None,
 ) -> list[RowPlan]:
     """One for each window and weight.
 
@@ -107,6 +114,7 @@ def plan_rows(
         against: controllers besides the policies, the best static configuration and the oracle.
         causes: controllers whose savings are split, ALL for all: with the runs that this needs.
         conditions: of all runs.
+        budget: of accuracy; controllers that heed the weight run once more within it.
     """
     scenario, model = bench.scenario, bench.model
     fixed = {
@@ -134,6 +142,11 @@ def plan_rows(
                     runs={
                         **{name: RunTask(at, name, (w,), item, conditions) for name, item in fixed.items()},
                         **{name: RunTask(at, name, (w,), None, conditions) for name in running},
+                        **{
+                            within(name, budget): RunTask(at, name, (w,), None, conditions, budget)
+                            for name in running
+                            if budget is not None and (name in MAKERS or name in bench.policies)
+                        },
                     },
                     candidates=[
                         RunTask(at, "static", (w,), model.catalogue[index], conditions) for index in ranking
@@ -151,14 +164,15 @@ def plan_rows(
 
 
 def merged(bench: Bench, tasks: Iterable[RunTask]) -> list[RunTask]:
-    """The same runs, each static configuration once for all its weights."""
+    """The same runs, those that are the same at every weight once for all their weights."""
     model = bench.model
     names = {model.catalogue[index]: name for name, index in (("base", model.base), ("co2opt", model.co2opt))}
     found: dict[RunTask, dict[float, None]] = {}
     for task in tasks:
-        if task.static is None:
+        if task.static is None and task.budget is None:
             found.setdefault(task, dict.fromkeys(task.weights))
             continue
-        alike = replace(task, controller=names.get(task.static, "static"), weights=())
+        name = task.controller if task.static is None else names.get(task.static, "static")
+        alike = replace(task, controller=name, weights=())
         found.setdefault(alike, {}).update(dict.fromkeys(task.weights))
     return [replace(task, weights=tuple(weights)) for task, weights in found.items()]

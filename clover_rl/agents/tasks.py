@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from clover_rl import __version__
+from clover_rl.agents.budgeted import BudgetedController
 from clover_rl.agents.bundle import Bundle
 from clover_rl.agents.clairvoyant import clairvoyant_for
 from clover_rl.agents.conditions import PLAIN, Conditions, constant_carbon
@@ -45,9 +46,12 @@ class RunTask:
     Attributes:
         window: index of the window.
         controller: its name; a policy's is that of its bundle among the bench's.
-        weights: of carbon; several only for a configuration that never changes: its run is the same at each.
+        weights: of carbon; several only where the run is the same at each: for a configuration that never
+            changes, and within a budget.
         static: such a configuration.
         conditions: what is otherwise than the controller was told.
+        budget: accuracy that may be lost a day, as a share of BASE's, by which the weight is moved; None
+            keeps it.
     """
 
     window: int
@@ -55,6 +59,7 @@ class RunTask:
     weights: tuple[float, ...]
     static: ClusterConfiguration | None = None
     conditions: Conditions = PLAIN
+    budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ class Bench:
             "margin": self.margins.get(name),
             "bundle_sha256": bundle.sha256 if bundle else None,
             "conditions": task.conditions.to_dict(),
+            **({} if task.budget is None else {"accuracy_budget": task.budget}),
         }
 
     def key(self, task: RunTask, w: float) -> str:
@@ -135,6 +141,11 @@ class Bench:
             found = MAKERS[name](scenario, model, signals, self.margins[name])
         else:
             found = make_controller(name, scenario, model)
+        if task.budget is not None:
+            weights = scenario.weights
+            found = BudgetedController(
+                found, model.profile.application, task.budget, low=weights.low, high=weights.high
+            )
         if conditions.blind:
             found = BlindTwin(found, mean)
         outages = conditions.outages(window, scenario)

@@ -56,6 +56,9 @@ def evaluate(
     robust: bool = typer.Option(
         False, "--robust", help="Also with service and energy off by 10 and 20 %, bursts, feeds out."
     ),
+    accuracy_budget: float | None = typer.Option(
+        None, help="Accuracy that may be lost a day, as 0.01: policies and searches run within it as well."
+    ),
     out: Path | None = typer.Option(
         None, "--out", help="Results folder: finished runs are kept there, and not done again."
     ),
@@ -121,6 +124,7 @@ def evaluate(
         causes=(ALL,) if causes else (),
         conditions=ROBUST if robust else (PLAIN,),
         policies=files,
+        accuracy_budget=accuracy_budget,
     )
     content = evaluated(chosen, inputs, bundles, out=out, jobs=jobs)
     if json_:
@@ -220,6 +224,7 @@ def evaluated(
                 policies=list(zip(names, bundles, strict=True)),
                 causes=inputs.causes,
                 conditions=inputs.conditions,
+                budget=inputs.accuracy_budget,
                 store=store,
                 jobs=jobs,
                 progress=lambda done, total: advance(done / max(total, 1), f"{done} of {total} runs"),

@@ -20,6 +20,10 @@ def serve(
         "the ledger's, else annealing.",
     ),
     w: float = typer.Option(0.05, help="Weight of carbon."),
+    accuracy_budget: float | None = typer.Option(
+        None,
+        help="Accuracy that may be lost a day, as 0.01; the weight of carbon is moved for it.",
+    ),
     carbon: Path | None = typer.Option(None, help="Carbon CSV; the scenario's first, or a generated trace."),
     start: float = typer.Option(0.0, min=0.0, help="Seconds into the carbon trace at which the run begins."),
     time_scale: float | None = typer.Option(
@@ -63,6 +67,7 @@ def serve(
     from clover_rl.cli.models import model_of
     from clover_rl.cli.policy_choice import controller_or_bundle
     from clover_rl.cli.server import run_server
+    from clover_rl.control.budget import check_budget
     from clover_rl.errors import InputError
     from clover_rl.serving.access import ControlAccess, read_token
     from clover_rl.serving.control.carbon_source import carbon_trace
@@ -74,6 +79,8 @@ def serve(
 
     if not 0.0 < w < 1.0:
         raise InputError(f"--w is {w:g}", fix="use a weight above 0 and below 1")
+    if accuracy_budget is not None:
+        check_budget(accuracy_budget)
     access = ControlAccess(control_host, read_token(control_token_file), control_cert, control_key)
     style: LogFormat = "json" if log_format == "json" else "text"
     if log_format != style:
@@ -102,6 +109,7 @@ def serve(
         carbon_start=begin,
         controller=in_charge,
         w=w,
+        accuracy_budget=accuracy_budget,
         host=host,
         port=port,
         control_port=control_port,

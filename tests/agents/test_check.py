@@ -14,6 +14,8 @@ from clover_rl.agents.check import CheckReport, check_document, locate
 from clover_rl.agents.conditions import PLAIN, Conditions
 from clover_rl.agents.document import FORMAT, Inputs, PolicyFile, document, sealed
 from clover_rl.agents.evaluate import evaluate
+from clover_rl.agents.plan import plan_rows
+from clover_rl.agents.tasks import Bench, run_tasks
 from clover_rl.agents.windows import Window, generated_windows
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
@@ -47,6 +49,7 @@ def result(
         causes=["search", "policy"],
         conditions=[PLAIN, Conditions(service=1.2, energy=1.2)],
         policies=[PolicyFile("policy", bundle_path, bundle.sha256)],
+        accuracy_budget=0.02,
     )
     evaluation = evaluate(
         small_scenario,
@@ -57,6 +60,7 @@ def result(
         policies=[("policy", bundle)],
         causes=["search", "policy"],
         conditions=inputs.conditions,
+        budget=inputs.accuracy_budget,
     )
     return document(evaluation, inputs, "clover-rl evaluate small")
 
@@ -80,9 +84,9 @@ def test_an_honest_file_is_confirmed_whole_and_by_sample(
     result: dict[str, Any], small_model: ClusterModel, windows: list[Window]
 ) -> None:
     whole = check(result, small_model, windows)
-    assert (whole.runs, whole.of, whole.rows) == (20, 20, 4)
+    assert (whole.runs, whole.of, whole.rows) == (32, 32, 4)
     part = check(result, small_model, windows, sample=3, sample_seed=1)
-    assert (part.runs, part.of, part.rows) == (3, 20, 4)
+    assert (part.runs, part.of, part.rows) == (3, 32, 4)
     assert check(result, small_model, windows, sample=100).runs == 20
 
 
@@ -160,6 +164,29 @@ def test_a_tampered_file_fails_by_sample_naming_the_figure_even_when_it_is_seale
     for content in (changed, sealed(changed)):
         with pytest.raises(InputError, match=sentence):
             check(content, small_model, windows, sample=100)
+
+
+def test_a_static_configuration_that_is_not_the_best_is_found_out_by_sample(
+    result: dict[str, Any],
+    small_scenario: Scenario,
+    small_model: ClusterModel,
+    windows: list[Window],
+    bundle_path: Path,
+) -> None:
+    policies = {"policy": open_bundle(bundle_path)}
+    bench = Bench(small_scenario, small_model, tuple(windows), policies, result["margins"])
+    plan = plan_rows(bench, [0.05], ["base", "search"])[0]
+    found = run_tasks(bench, list(plan.candidates))
+    worst = min(plan.candidates, key=lambda task: found[bench.key(task, 0.05)].objective)
+    assert worst.static is not None
+    changed = copy.deepcopy(result)
+    row = changed["windows"][0]
+    assert worst.static.label() != row["best_static"]
+    row["best_static"] = worst.static.label()
+    figures = found[bench.key(worst, 0.05)]
+    row["controllers"]["static"] |= {name: getattr(figures, name) for name in figures.__slots__}
+    with pytest.raises(InputError, match="is better"):
+        check(sealed(changed), small_model, windows, sample=100)
 
 
 @pytest.mark.parametrize("tamper", [figure, cause, row_dropped, controller_dropped, best_static])

@@ -77,6 +77,23 @@ def test_static_is_the_best_of_its_candidates_and_runs_are_shared_over_weights(
     assert [r.score.reward for r in light] != [r.score.reward for r in heavy]
 
 
+def test_within_an_accuracy_budget_who_heeds_the_weight_runs_once_more_and_keeps_it(
+    small_scenario: Scenario, small_model: ClusterModel, bundle: Bundle
+) -> None:
+    windows = generated_windows(small_scenario, small_model, count=1, days=2.0, split="test", seed=4)
+    policies = [("policy", bundle)]
+    weights = [0.05, 0.25]
+    done = evaluate(small_scenario, small_model, windows, weights=weights, policies=policies, budget=0.01)
+    low, high = (row.results for row in done.rows)
+    assert {"policy within 1 %", "search within 1 %", "oracle within 1 %"} <= set(low)
+    assert "static within 1 %" not in low
+    for name in ("search within 1 %", "oracle within 1 %"):
+        assert low[name].accuracy_loss == high[name].accuracy_loss  # the given weight is not heeded
+        assert 0.004 < low[name].accuracy_loss < 0.012
+    assert high["oracle"].accuracy_loss > 0.012
+    assert low["oracle within 1 %"].carbon_g_per_request < low["base"].carbon_g_per_request
+
+
 def test_embodied_carbon_stands_beside_operational_carbon_and_changes_nothing_else(
     small_scenario: Scenario, small_model: ClusterModel
 ) -> None:

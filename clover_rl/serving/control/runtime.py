@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clover_rl.agents.budgeted import BudgetedController
 from clover_rl.agents.bundle import Bundle, open_bundle
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import make_controller
@@ -59,6 +60,7 @@ class ServerSettings:
         carbon_start: the trace's time at the run's second 0.
         controller: name of a controller, or None for the one in the ledger, else annealing.
         w: weight of carbon.
+        accuracy_budget: accuracy that may be lost a day, by which the weight is moved; None keeps it.
         host: address of the data plane.
         port, control_port, metrics_port: 0 takes any free one.
         grace_s: how long a stop waits for accepted requests.
@@ -75,6 +77,7 @@ class ServerSettings:
     carbon_start: float = 0.0
     controller: str | None = None
     w: float = 0.05
+    accuracy_budget: float | None = None
     host: str = "127.0.0.1"
     port: int = 8001
     control_port: int = 8002
@@ -326,6 +329,12 @@ class Runtime:
         return InCharge(controller, bundle.sha256, bundle.name)
 
     def _guard(self, controller: Controller) -> Guarded:
+        budget = self.settings.accuracy_budget
+        if budget is not None:
+            application, weights = self.model.profile.application, self.scenario.weights
+            controller = BudgetedController(
+                controller, application, budget, low=weights.low, high=weights.high
+            )
         return Guarded(controller, self.model, timeout_s=self.scenario.timeout_s)
 
     def deploy(self, content: bytes) -> tuple[InCharge, InCharge]:
