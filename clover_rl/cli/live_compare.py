@@ -64,10 +64,12 @@ def live_compare(
     chosen = chosen_scenario(scenario, changes)
     cards = PartitionSettings(partition, tuple(filter(None, devices.split(","))))
     cards.check(chosen.gpus)
-    kept = Kept(out, {"scenario": chosen.to_dict(), "w": w, "seed": seed, "partition": partition})
     model = model_of(chosen)
     wanted = [name for name in controllers.split(",") if name]
     signals = _signals(chosen, model, carbon, load, start, seed)
+    identity = {"scenario": chosen.to_dict(), "w": w, "seed": seed, "partition": partition}
+    identity |= {"signals_sha256": signals.sha256, "profile_hash": model.profile.hash}
+    kept = Kept(out, identity)
 
     def contest(names: list[str]) -> Contest:
         return Contest.of(chosen, model, signals, names=names, bundle=bundle, w=w, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ def run(
     chosen, model = load_application(application), gpu_model(gpu)
     wanted = _pairs(pairs, chosen.variants, model.slices) if pairs else None
     compared = load_profile(against) if against else None
+    if compared is not None:
+        _require_pairs(wanted or {}, compared, chosen.name)
     require("gpu", "pynvml")
     require("models", "torch")
     folder = out or Path("runs") / f"profile-{chosen.name}"
@@ -106,6 +109,21 @@ def _pairs(text: str, variants: Any, slices: Any) -> dict[str, list[str]]:
             )
         found.setdefault(piece, []).append(variant)
     return found
+
+
+def _require_pairs(wanted: Mapping[str, Sequence[str]], profile: Profile, application: str) -> None:
+    """Refuse a profile to compare with that lacks what is to be measured, before it is."""
+    from clover_rl.errors import InputError
+
+    found = profile.application.name
+    if found != application:
+        raise InputError(
+            f"--against is a profile of {found}, not of {application}", fix="name one of the same application"
+        )
+    for piece, variants in wanted.items():
+        for variant in variants:
+            if piece not in profile.service_s[variant]:
+                raise InputError(f"--against has no {variant}@{piece}", fix="leave it out of --pairs")
 
 
 def _report(bar: Advance) -> Advance:

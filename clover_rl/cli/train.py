@@ -20,7 +20,7 @@ __all__ = ["remark", "train"]
 def train(
     scenario: str = SCENARIO,
     recipe: str | None = typer.Option(
-        None, help="Shipped name (pretrained, the default; maskable-ppo, ppo, dqn) or YAML file."
+        None, help="Shipped name (pretrained, the default; table-head, maskable-ppo, ppo, dqn) or YAML file."
     ),
     seconds: float | None = typer.Option(None, min=1.0, help="Time budget; the recipe's when left out."),
     steps: int | None = typer.Option(

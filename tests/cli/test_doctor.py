@@ -73,6 +73,28 @@ def test_mig_fake_machine_that_cannot_run_mig_hears_why(
     assert found["backends"]["emulated"]["can"]
 
 
+def test_mig_fake_card_that_is_lost_hides_no_other(library: Path, tmp_path: Path) -> None:
+    fake = FakeNvml.build(tmp_path, ("h100-80gb", "h100-80gb"))
+    fake.inject("nvmlDeviceGetMemoryInfo GPU_IS_LOST gpu=1")
+    found = report(fake.environment())
+    assert [gpu["model"] for gpu in found["gpus"]] == ["h100-80gb", None]
+    assert "lost" in found["gpus"][1]["mig_trouble"]
+    assert found["backends"]["mig"]["can"]
+
+
+def test_a_profile_of_another_application_is_no_comparison_for_a_profile_run() -> None:
+    options = ("profile", "run", "albert", "--pairs", "base@7g", "--against", "h100-efficientnet")
+    done = subprocess.run(
+        [sys.executable, "-m", "clover_rl.cli", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "--against is a profile of efficientnet, not of albert" in done.stderr
+
+
 def test_machine_without_a_driver_can_run_emulated_only(library: Path, tmp_path: Path) -> None:
     """A stand-in without cards fails to open, as a driver that is not loaded does."""
     fake = FakeNvml.build(tmp_path)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
+from clover_rl.cluster.gpu import gpu_models
 from clover_rl.errors import CloverError
 from clover_rl.serving.partition.mig_card import MigCard
+from clover_rl.serving.partition.mps import is_model
 from clover_rl.serving.partition.nvml import Nvml
 from clover_rl.serving.partition.nvml_errors import NOT_SUPPORTED, NvmlFailure, explained
 from clover_rl.serving.partition.select import BACKENDS
@@ -85,7 +87,7 @@ def diagnose() -> Diagnosis:
     try:
         with Nvml() as nvml:
             driver, stand_in = nvml.driver, nvml.fake
-            gpus = tuple(_gpu(nvml, number) for number in range(nvml.gpus()))
+            gpus = tuple(_whole_or_lost(nvml, number) for number in range(nvml.gpus()))
     except CloverError as error:
         trouble = str(error)
     common = tuple(_missing("serve", SERVING))
@@ -127,7 +129,19 @@ def _mps_reasons(gpus: tuple[GpuFact, ...], stand_in: bool) -> Iterator[str]:
         yield f"{MPS_CONTROL} is not on the PATH; it comes with the NVIDIA driver"
     if all(gpu.mig == "on" for gpu in gpus):
         yield "every GPU is in MIG mode; use the mig backend, or switch it off: nvidia-smi -i GPU -mig 0"
-    yield from _missing("train", ("torch",))
+    elif not any(
+        is_model(gpu.name, gpu.memory_mib, model) for gpu in gpus for model in gpu_models().values()
+    ):
+        yield f"no GPU is of a model that is known: {', '.join(gpu_models())}"
+    yield from _missing("models", ("torch",))
+
+
+def _whole_or_lost(nvml: Nvml, number: int) -> GpuFact:
+    """A GPU; one that does not answer hides no other."""
+    try:
+        return _gpu(nvml, number)
+    except CloverError as error:
+        return GpuFact(number, "unknown", "unknown", None, 0.0, "unknown", None, error.what)
 
 
 def _gpu(nvml: Nvml, number: int) -> GpuFact:

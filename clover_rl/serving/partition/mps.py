@@ -129,11 +129,11 @@ def check_card(nvml: Nvml, device: str, model: GpuModel) -> str:
         raise InputError(
             f"{name} is in compute mode PROHIBITED", where=where, fix="set it to DEFAULT: nvidia-smi -c 0"
         )
-    if not _is_model(name, memory_mib, model):
+    if not is_model(name, memory_mib, model):
         raise InputError(
             f"{name} is no {model.title}, which the profile was measured on",
             where=where,
-            fix="measure a profile on this card: clover-rl profile run",
+            fix="use a profile of this card; clover-rl profile run --gpu MODEL measures one",
         )
     return uuid
 
@@ -146,7 +146,7 @@ def _mig_is_on(nvml: Nvml, handle: object) -> bool:
         return False  # a card without MIG
 
 
-def _is_model(name: str, memory_mib: float, model: GpuModel) -> bool:
+def is_model(name: str, memory_mib: float, model: GpuModel) -> bool:
     """Whether the driver's name and the card's memory are a model's: `NVIDIA H100 80GB HBM3`, h100-80gb."""
     words = set(re.findall(r"[a-z]+[0-9]+", name.lower()))
     kin = [each for each in gpu_models().values() if each.name.split("-")[0] in words]

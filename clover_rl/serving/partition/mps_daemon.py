@@ -57,6 +57,7 @@ class MpsDaemon:
         try:
             self._start()
         except BaseException:
+            _quit(self.folder)  # it may have started and only not answered
             self._remove()
             raise
         self._watcher = threading.Thread(target=self._watch, name="mps-daemon", daemon=True)
