@@ -120,7 +120,7 @@ SUITES = (
         "robust",
         "h100-efficientnet",
         against=("base", "static", "search", "annealing"),
-        weights=(0.05, 0.1),
+        weights=(0.1,),
         split=(),
         conditions=ROBUST,
         bundles="h100-efficientnet",
