@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-GROUPS = ("kernel", "tables", "env", "train", "serving")
+GROUPS = ("kernel", "tables", "env", "train", "decisions", "serving")
 LIBRARIES = ("numpy", "numba", "gymnasium", "torch", "stable-baselines3", "onnxruntime", "grpcio")
 RESULTS = Path(__file__).parent / "results"
 
