@@ -23,7 +23,14 @@ SMALL: dict[str, object] = {
 }
 """Keys of every recipe: a budget in steps, met on a busy machine too; four validations and a last."""
 SMALLER: dict[str, dict[str, object]] = {
-    "pretrained": {"memory": 4096, "batch": 256, "ppo_batch": 128, "ppo_steps": 8},
+    "pretrained": {  # all three phases
+        "memory": 4096,
+        "batch": 256,
+        "ppo_batch": 128,
+        "ppo_steps": 8,
+        "exact_share": 0.7,
+        "ppo_share": 0.1,
+    },
     "table-head": {"memory": 4096, "batch": 256},
     "maskable-ppo": {"rollout_steps": 8, "batch": 128},
     "ppo": {"rollout_steps": 8, "batch": 128},

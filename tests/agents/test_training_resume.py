@@ -51,8 +51,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
 ) -> None:
     # outages, drawn SLAs and perturbed worlds must be met again too
     world = {"perturbation": 0.2, "losses_per_week": 20.0, "sla": [0.8, 1.5]}
-    phases = {"exact_share": 0.7, "ppo_share": 0.1} if name == "pretrained" else {}
-    recipe = quick(name, steps=steps, validation_episodes=1, **world, **phases)
+    recipe = quick(name, steps=steps, validation_episodes=1, **world)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(small_scenario, recipe, whole, seed=5)
     with pytest.raises(TrainingInterrupted, match="--resume"):
