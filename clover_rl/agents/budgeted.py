@@ -10,10 +10,17 @@ from clover_rl.cluster.application import Application
 from clover_rl.control.budget import BudgetKeeper
 from clover_rl.control.controller import Controller, Decision
 from clover_rl.control.state import ControlState
+from clover_rl.envs.scenario import Scenario
+from clover_rl.simulation.model import ClusterModel
 
-__all__ = ["BudgetedController"]
+__all__ = ["BudgetedController", "within", "within_name"]
 
 _ROW = np.zeros(1, np.intp)
+
+
+def within_name(name: str, budget: float) -> str:
+    """What a controller is called that keeps an accuracy budget."""
+    return f"{name} within {100 * budget:g} %"
 
 
 class BudgetedController:
@@ -32,7 +39,7 @@ class BudgetedController:
         self.controller = controller
         self._application = application
         self.keeper = BudgetKeeper(1, budget, low, high)
-        self.name = f"{controller.name} within {100 * budget:g} %"
+        self.name = within_name(controller.name, budget)
         self.knows = f"{controller.knows}; what the day has lost so far"
         self.reset(0)
 
@@ -65,3 +72,13 @@ class BudgetedController:
             self._seen = last.end
         decision = self.controller.decide(replace(state, objective=replace(state.objective, w=self.w)))
         return replace(decision, reason=f"{decision.reason} (w {self.w:.3f})")
+
+
+def within(
+    controller: Controller, budget: float, scenario: Scenario, model: ClusterModel
+) -> BudgetedController:
+    """A controller within an accuracy budget, its weight between those that the scenario trains for."""
+    weights = scenario.weights
+    return BudgetedController(
+        controller, model.profile.application, budget, low=weights.low, high=weights.high
+    )

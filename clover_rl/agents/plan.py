@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from clover_rl.agents.best_static import CANDIDATES, static_ranking
+from clover_rl.agents.budgeted import within_name
 from clover_rl.agents.causes import Causes, Saving
 from clover_rl.agents.conditions import PLAIN, Conditions
 from clover_rl.agents.frontier import FrontierPoint, proposals
@@ -92,11 +93,6 @@ class RowPlan:
         return savings
 
 
-def within(name: str, budget: float | None) -> str:
-    """What a controller is called that keeps an accuracy budget."""
-    return name if budget is None else f"{name} within {100 * budget:g} %"
-
-
 def plan_rows(
     bench: Bench,
     weights: Sequence[float],
@@ -143,7 +139,7 @@ def plan_rows(
                         **{name: RunTask(at, name, (w,), item, conditions) for name, item in fixed.items()},
                         **{name: RunTask(at, name, (w,), None, conditions) for name in running},
                         **{
-                            within(name, budget): RunTask(at, name, (w,), None, conditions, budget)
+                            within_name(name, budget): RunTask(at, name, (w,), None, conditions, budget)
                             for name in running
                             if budget is not None and (name in MAKERS or name in bench.policies)
                         },

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from clover_rl import __version__
-from clover_rl.agents.budgeted import BudgetedController
+from clover_rl.agents.budgeted import within
 from clover_rl.agents.bundle import Bundle
 from clover_rl.agents.clairvoyant import clairvoyant_for
 from clover_rl.agents.conditions import PLAIN, Conditions, constant_carbon
@@ -142,10 +142,7 @@ class Bench:
         else:
             found = make_controller(name, scenario, model)
         if task.budget is not None:
-            weights = scenario.weights
-            found = BudgetedController(
-                found, model.profile.application, task.budget, low=weights.low, high=weights.high
-            )
+            found = within(found, task.budget, scenario, model)
         if conditions.blind:
             found = BlindTwin(found, mean)
         outages = conditions.outages(window, scenario)

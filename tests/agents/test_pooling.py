@@ -123,9 +123,7 @@ def test_each_window_and_condition_has_its_own_comparison() -> None:
     rows += [row(0, 1.0, 0.0, service=1.2), row(0, 2.0, 0.03, service=1.2)]
     found = equal_accuracy(rows)
     assert [(r["window"], r["accuracy_loss"], bool(r["conditions"])) for r in found] == [
-        (*window, loss, *off)
-        for *window, off in ((0, (False,)), (1, (False,)), (0, (True,)))
-        for loss in LOSSES
+        (window, loss, off) for window, off in ((0, False), (1, False), (0, True)) for loss in LOSSES
     ]
     assert found[0]["controllers"]["b"] is None
     assert found[0]["controllers"]["a"]["carbon_g_per_request"] == pytest.approx(9.0 - 1.0 / 3.0)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
+from tests.cli.process import run_cli
 from tests.serving.nvml_kit import library
 
 __all__ = ["library"]
@@ -84,13 +85,7 @@ def test_mig_fake_card_that_is_lost_hides_no_other(library: Path, tmp_path: Path
 
 def test_a_profile_of_another_application_is_no_comparison_for_a_profile_run() -> None:
     options = ("profile", "run", "albert", "--pairs", "base@7g", "--against", "h100-efficientnet")
-    done = subprocess.run(
-        [sys.executable, "-m", "clover_rl.cli", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_cli(*options)
     assert done.returncode == 2
     assert "--against is a profile of efficientnet, not of albert" in done.stderr
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clover_rl.agents.budgeted import BudgetedController
+from clover_rl.agents.budgeted import within
 from clover_rl.agents.bundle import Bundle, open_bundle
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import make_controller
@@ -331,10 +331,7 @@ class Runtime:
     def _guard(self, controller: Controller) -> Guarded:
         budget = self.settings.accuracy_budget
         if budget is not None:
-            application, weights = self.model.profile.application, self.scenario.weights
-            controller = BudgetedController(
-                controller, application, budget, low=weights.low, high=weights.high
-            )
+            controller = within(controller, budget, self.scenario, self.model)
         return Guarded(controller, self.model, timeout_s=self.scenario.timeout_s)
 
     def deploy(self, content: bytes) -> tuple[InCharge, InCharge]:

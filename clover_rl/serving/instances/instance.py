@@ -129,6 +129,8 @@ class Instance:
                 with theirs:
                     requests, answers = SharedMemory.create(copies=False), SharedMemory.create(copies=True)
                     self._memory = [memory for memory in (requests, answers) if memory is not None]
+                    for memory in self._memory:
+                        undone.callback(memory.close)
                     descriptors = [memory.descriptor for memory in self._memory]
                     # From the event loop's thread: the kernel ends the process when the thread that made it
                     # ends.
@@ -145,8 +147,6 @@ class Instance:
                         env=self._environment(),
                     )
             except OSError as error:
-                for memory in self._memory:
-                    memory.close()
                 raise ServingError(
                     f"cannot be started ({error.strerror})", where=f"instance {self.key}"
                 ) from error

@@ -96,6 +96,11 @@ class _Entry:
     trouble: str | None = None
     restart: asyncio.Task[None] | None = None
 
+    @property
+    def starting(self) -> bool:
+        """Whether its process is being started, or waits to be."""
+        return self.state in (InstanceState.LOADING, InstanceState.RESTARTING)
+
 
 class InstancePool:
     """All instances of a server.
@@ -193,12 +198,13 @@ class InstancePool:
             case InstanceState.LOADED:
                 self._serve(entry)
             case InstanceState.DRAINING:
-                entry.state, entry.admitted = InstanceState.SERVING, True
+                entry.state = InstanceState.SERVING
                 self._dispatcher.resume(key)
             case InstanceState.LOADING:
                 raise ServingError("is not loaded yet", where=f"instance {key}")
             case InstanceState.SERVING | InstanceState.RESTARTING:
-                entry.admitted = True
+                pass  # serves, or will when it is back
+        entry.admitted = True
 
     async def drain(self, key: str) -> None:
         """Give an instance no new request and wait until it is idle.
@@ -310,7 +316,7 @@ class InstancePool:
         return ready
 
     def _serve(self, entry: _Entry) -> None:
-        entry.state, entry.admitted = InstanceState.SERVING, True
+        entry.state = InstanceState.SERVING
         entry.serving_since_s = asyncio.get_running_loop().time()
         self._dispatcher.admit(entry.instance)
 
@@ -319,8 +325,7 @@ class InstancePool:
             entry.restart.cancel()
             await asyncio.gather(entry.restart, return_exceptions=True)
         self._dispatcher.remove(entry.instance.key)
-        loaded = entry.state not in (InstanceState.LOADING, InstanceState.RESTARTING)
-        if waits and loaded and self._standby.put(entry.instance):
+        if waits and not entry.starting and self._standby.put(entry.instance):
             return
         if entry.instance.pid is not None:
             await entry.instance.stop(self._settings.stop_grace_s)
@@ -335,7 +340,7 @@ class InstancePool:
         entry = self._entries.get(instance.key)
         if entry is None or entry.instance is not instance:
             return
-        if entry.state in (InstanceState.LOADING, InstanceState.RESTARTING):
+        if entry.starting:
             return  # whoever starts it finds out
         loop = asyncio.get_running_loop()
         served = entry.state is not InstanceState.LOADED
@@ -371,7 +376,7 @@ class InstancePool:
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
             for entry in self._entries.values():
-                if entry.state not in (InstanceState.LOADING, InstanceState.RESTARTING):
+                if not entry.starting:
                     self._check(entry)
 
     def _check(self, entry: _Entry) -> None:

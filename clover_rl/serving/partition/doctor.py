@@ -13,7 +13,7 @@ from typing import Literal
 from clover_rl.cluster.gpu import gpu_models
 from clover_rl.errors import CloverError
 from clover_rl.serving.partition.mig_card import MigCard
-from clover_rl.serving.partition.mps import is_model
+from clover_rl.serving.partition.mps import model_of
 from clover_rl.serving.partition.nvml import Nvml
 from clover_rl.serving.partition.nvml_errors import NOT_SUPPORTED, NvmlFailure, explained
 from clover_rl.serving.partition.select import BACKENDS
@@ -129,9 +129,7 @@ def _mps_reasons(gpus: tuple[GpuFact, ...], stand_in: bool) -> Iterator[str]:
         yield f"{MPS_CONTROL} is not on the PATH; it comes with the NVIDIA driver"
     if all(gpu.mig == "on" for gpu in gpus):
         yield "every GPU is in MIG mode; use the mig backend, or switch it off: nvidia-smi -i GPU -mig 0"
-    elif not any(
-        is_model(gpu.name, gpu.memory_mib, model) for gpu in gpus for model in gpu_models().values()
-    ):
+    elif all(model_of(gpu.name, gpu.memory_mib) is None for gpu in gpus):
         yield f"no GPU is of a model that is known: {', '.join(gpu_models())}"
     yield from _missing("models", ("torch",))
 

@@ -129,7 +129,7 @@ def check_card(nvml: Nvml, device: str, model: GpuModel) -> str:
         raise InputError(
             f"{name} is in compute mode PROHIBITED", where=where, fix="set it to DEFAULT: nvidia-smi -c 0"
         )
-    if not is_model(name, memory_mib, model):
+    if model_of(name, memory_mib) is not model:
         raise InputError(
             f"{name} is no {model.title}, which the profile was measured on",
             where=where,
@@ -146,11 +146,11 @@ def _mig_is_on(nvml: Nvml, handle: object) -> bool:
         return False  # a card without MIG
 
 
-def is_model(name: str, memory_mib: float, model: GpuModel) -> bool:
-    """Whether the driver's name and the card's memory are a model's: `NVIDIA H100 80GB HBM3`, h100-80gb."""
+def model_of(name: str, memory_mib: float) -> GpuModel | None:
+    """The model of a card by the driver's name and its memory: `NVIDIA H100 80GB HBM3`, h100-80gb."""
     words = set(re.findall(r"[a-z]+[0-9]+", name.lower()))
     kin = [each for each in gpu_models().values() if each.name.split("-")[0] in words]
-    return model in kin and min(kin, key=lambda each: abs(_memory(each) - memory_mib)) is model
+    return min(kin, key=lambda each: abs(_memory(each) - memory_mib), default=None)
 
 
 def _memory(model: GpuModel) -> float:

@@ -46,6 +46,7 @@ class Model(Protocol):
         Raises:
             InputError: the request is to blame.
             ServingError: the model is.
+            DeviceLostError: the device failed, and this process with it.
         """
         ...
 
