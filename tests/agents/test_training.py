@@ -146,3 +146,29 @@ def test_what_is_validated_and_kept_is_the_mean_of_the_weights(
     assert torch.equal(weights(), last)
     trainer.adopt_average()
     assert torch.allclose(weights(), mean, atol=1e-6)
+
+
+def test_a_spread_of_the_load_counts_like_chance_of_that_size_however_many_requests_there_are(
+    small_scenario: Scenario, small_model: ClusterModel
+) -> None:
+    recipe = quick()
+    assert isinstance(recipe, PretrainedRecipe)
+    env = make_environment(small_scenario, recipe, 1)
+    policy = make_model(recipe, env, 1, small_scenario, small_model).policy
+    assert isinstance(policy, MaskableActorCriticPolicy)
+
+    def targets(**noise: float) -> torch.Tensor:
+        core = EnvironmentCore(small_scenario, small_model, 32)
+        trainer = ExactTrainer(policy, core, recipe.model_copy(update=noise), seed=1)
+        core.rate[:] = rate  # all rows alike, so that one multiple stands for one spread
+        trainer.collect()
+        return trainer.targets[:32].clone()
+
+    rate = 20.0
+    spread = 0.2
+    multiple = spread * (rate * small_scenario.interval_s) ** 0.5
+    wanted = targets(load_noise=multiple, load_spread=0.0)
+    assert torch.allclose(targets(load_noise=0.0, load_spread=spread), wanted, atol=1e-5)
+    assert not torch.allclose(targets(load_noise=0.0, load_spread=0.0), wanted, atol=1e-5)
+    both = targets(load_noise=0.6 * multiple, load_spread=0.8 * spread)
+    assert torch.allclose(both, wanted, atol=1e-5)  # in quadrature

@@ -58,9 +58,11 @@ class ExactTrainer:
         core = self.core
         rows = np.arange(core.n)
         requests = core.rate[rows, core.t + core.rate.shape[1] - core.steps] * core.scenario.interval_s
-        spread = self.recipe.load_noise / np.sqrt(np.maximum(requests, 1.0))
-        margins = np.maximum(spread[:, None] * np.array(NODES), -0.9) if self.recipe.load_noise else None
-        weights = WEIGHTS if self.recipe.load_noise else None
+        recipe = self.recipe
+        spread = np.hypot(recipe.load_noise / np.sqrt(np.maximum(requests, 1.0)), recipe.load_spread)
+        careful = bool(recipe.load_noise or recipe.load_spread)
+        margins = np.maximum(spread[:, None] * np.array(NODES), -0.9) if careful else None
+        weights = WEIGHTS if careful else None
         rewards = core.all_rewards(margins, weights, true_world=True, follow=True)
         rewards = np.where(core.masks(), rewards, rewards.min(axis=-1, keepdims=True))
         best = rewards.max(axis=-1, keepdims=True)

@@ -114,6 +114,8 @@ class PretrainedRecipe(CommonRecipe):
         clone_temperature: of the oracle's softened choice, in units of the objective.
         load_noise: how far chance within an interval moves the load that a p95 is read at, as a multiple of
             1 / sqrt(requests per interval).
+        load_spread: how far jumps that nothing foretells move that load besides, as a share of it; the two
+            add in quadrature.
         entropy: bonus, falling to zero with the learning rate.
         ppo_learning_rate, ppo_steps, ppo_batch, ppo_gamma: of MaskablePPO.
     """
@@ -131,6 +133,7 @@ class PretrainedRecipe(CommonRecipe):
     reward_scale: Positive = 0.01
     clone_temperature: Positive = 0.001
     load_noise: Annotated[float, Field(ge=0)] = 4.0
+    load_spread: Share = 0.0
     entropy: Annotated[float, Field(ge=0)] = 0.01
     ppo_learning_rate: Positive = 1e-4
     ppo_steps: Annotated[int, Field(ge=8)] = 32
