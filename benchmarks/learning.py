@@ -34,8 +34,8 @@ def reached_s(history: Sequence[dict[str, Any]]) -> float:
 
 def _trained(scenario: str, recipe: str, seconds: float, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        run = train(load_scenario(scenario), load_recipe(recipe, seconds=seconds), Path(folder), seed=seed)
-        history = json.loads((run / "training.json").read_text(encoding="utf-8"))["history"]
+        train(load_scenario(scenario), load_recipe(recipe, seconds=seconds), Path(folder), seed=seed)
+        history = json.loads((Path(folder) / "training.json").read_text(encoding="utf-8"))["history"]
     return {
         "seed": seed,
         "budget_s": seconds,
