@@ -128,6 +128,7 @@ class AnnealingController:
         self.trial_requests, self.trial_s = trial_requests, trial_s
         self.min_gap_s = min_gap_s
         self.space = GpuSpace(profile)
+        self.space_size = len(self.space.configurations)  # each repeated on every GPU
         self.load_trigger, self._search_kind = load_trigger, search
         self._trigger_settings = (intensity_trigger, pue, reference_g_per_kwh, reference_pue)
         self._base = base_configuration(profile, 1).gpus[0]

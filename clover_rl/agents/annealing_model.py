@@ -34,7 +34,8 @@ class ModelAnnealingController:
     def __init__(self, model: ClusterModel, *, pue: float, min_gap_s: float) -> None:
         self.model, self.pue, self.min_gap_s = model, pue, min_gap_s
         self.space = GpuSpace(model.profile)
-        self.knows = f"the model of {len(self.space.configurations)} configurations of one GPU, the last load"
+        self.knows = "the model, the last load"
+        self.space_size = len(self.space.configurations)  # each repeated on every GPU
         self._base = base_configuration(model.profile, 1).gpus[0]
         self.reset(0)
 

@@ -41,6 +41,7 @@ class BudgetedController:
         self.keeper = BudgetKeeper(1, budget, low, high)
         self.name = within_name(controller.name, budget)
         self.knows = f"{controller.knows}; what the day has lost so far"
+        self.space_size = controller.space_size
         self.reset(0)
 
     @property

@@ -82,6 +82,7 @@ class ClairvoyantController:
         self, model: ClusterModel, rates: Floats, intensities: Floats, *, timeout_s: float, start_s: float
     ) -> None:
         self.model, self.rates, self.intensities = model, rates, intensities
+        self.space_size = len(model.catalogue)
         self.timeout_s, self.start_s = timeout_s, start_s
         self._actions: NDArray[np.intp] | None = None
 

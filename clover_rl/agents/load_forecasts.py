@@ -53,7 +53,7 @@ class Persistence:
 class RollingRatios:
     """The last rate times what the same time of the day before did next; persistence on the first day.
 
-    Ratios are of means over three intervals, so that chance in a single one does not double.
+    Ratios are of means over three intervals, both centred, so that chance in a single one does not double.
     """
 
     name = "rolling"
@@ -77,14 +77,13 @@ class RollingRatios:
         while len(self._rates) > day + 2:
             self._rates.popleft()
         kept = np.array(self._rates)
+        now = len(kept) - day - 1  # the last interval's time of the day, the day before
         found = []
-        for step in range(1, steps + 1):
-            then = len(kept) - day - 1 + step
-            if len(kept) < day + 2 or then + 1 >= len(kept):
+        for then in range(now + 1, now + steps + 1):
+            if now < 1 or then + 1 >= len(kept):
                 found.append(last)
                 continue
-            before = kept[max(len(kept) - day - 3, 0) : len(kept) - day].mean()
-            after = kept[max(then - 1, 0) : then + 2].mean()
+            before, after = kept[now - 1 : now + 2].mean(), kept[then - 1 : then + 2].mean()
             found.append(last * float(np.clip(after / before, 0.5, 2.0)) if before > 0.0 else last)
         return found
 

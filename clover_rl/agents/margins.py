@@ -23,7 +23,16 @@ from clover_rl.envs.signals import EpisodeSignals, draw_signals
 from clover_rl.simulation.model import ClusterModel
 from clover_rl.simulation.tables import TABLE_VERSION
 
-__all__ = ["MAKERS", "MARGINS", "SEARCHES", "mpc_for", "oracle_for", "search_for", "tuned_margin"]
+__all__ = [
+    "CONTROLLER_VERSIONS",
+    "MAKERS",
+    "MARGINS",
+    "SEARCHES",
+    "mpc_for",
+    "oracle_for",
+    "search_for",
+    "tuned_margin",
+]
 
 MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 0.9)
 """Margins tried, as shares of the load."""
@@ -87,6 +96,10 @@ MAKERS: dict[str, Callable[[Scenario, ClusterModel, EpisodeSignals, float], Cont
 }
 """Controllers that trust the table, and so need a margin for what chance does to the p95."""
 
+CONTROLLER_VERSIONS = {"search-rolling": 2}
+"""Goes up when one controller decides otherwise than before: its margin and its kept runs are then found
+anew, and those of the others stand."""
+
 
 def _decides(scenario: Scenario) -> dict[str, Any]:
     """The scenario, but for the time zone of files that training does not read."""
@@ -110,6 +123,7 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
         _decides(scenario),
         scenario.traces_hash,
         [kind, LEAST_WINDOWS, MOST_WINDOWS, WANTED_STEPS, DAYS, SEED, MARGINS, TABLE_VERSION, SCORER_VERSION],
+        *(version for name, version in CONTROLLER_VERSIONS.items() if name == kind),
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
     path = cache_folder() / "margins" / f"{key}.json"

@@ -87,9 +87,10 @@ class MPCController:
         self.step_h, self.horizon, self.margin, self.timeout_s = step_h, horizon, margin, timeout_s
         self.scorer = ActionScorer(model, timeout_s, margin)
         self.knows = (
-            f"the table of {len(model.catalogue)} configurations, a {forecast.name} forecast of the load and "
-            f"the given one of the intensity over {horizon} intervals"
+            f"the table, a {forecast.name} forecast of the load and the given one of the intensity over "
+            f"{horizon} intervals"
         )
+        self.space_size = len(model.catalogue)
 
     def reset(self, seed: int) -> None:
         """Forget what the forecast has learned."""

@@ -30,6 +30,7 @@ class PolicyController:
         self.warnings = bundle.check(model)
         self.name = "policy"
         self.knows = "what the observation holds"
+        self.space_size = len(model.catalogue)
         self.live_trials = 0
         self.bundle = bundle
         self.codec = bundle.observation_codec

@@ -35,6 +35,7 @@ class OracleController:
     ) -> None:
         self.name = "oracle"
         self.knows = "the table, the coming interval's mean load and intensity"
+        self.space_size = len(model.catalogue)
         self.live_trials = 0
         self.carbon, self.load = carbon, load
         self.scorer = ActionScorer(model, timeout_s, margin)

@@ -37,9 +37,8 @@ class SearchController:
         suffix = "" if kind == "persistence" else f"-{kind}"
         self.name = "search-blind" if intensity is not None else f"search{suffix}"
         sees = "one constant intensity" if intensity is not None else "the present intensity"
-        self.knows = (
-            f"the table of {len(model.catalogue)} configurations, a {kind} forecast of the load, {sees}"
-        )
+        self.knows = f"the table, a {kind} forecast of the load, {sees}"
+        self.space_size = len(model.catalogue)
         self.live_trials = 0
         self.scorer = ActionScorer(model, timeout_s, margin)
 

@@ -26,6 +26,7 @@ class BlindTwin:
         self.intensity = intensity
         self.name = f"{controller.name}, blind"
         self.knows = f"{controller.knows}; shown a constant {intensity:.0f} gCO2/kWh"
+        self.space_size = controller.space_size
 
     @property
     def live_trials(self) -> int:
@@ -62,6 +63,7 @@ class StaleFeeds:
         self.outages = tuple(outages)
         self.name = controller.name
         self.knows = f"{controller.knows}; {len(self.outages)} outages of its feeds"
+        self.space_size = controller.space_size
         self._known: ControlState | None = None
 
     @property

@@ -20,6 +20,7 @@ class StaticController:
         self.configuration = configuration
         self.name = name
         self.knows = knows
+        self.space_size = 1
         self.live_trials = 0
 
     def reset(self, seed: int) -> None:

@@ -15,7 +15,7 @@ from clover_rl.agents.budgeted import within
 from clover_rl.agents.bundle import Bundle
 from clover_rl.agents.clairvoyant import clairvoyant_for
 from clover_rl.agents.conditions import PLAIN, Conditions, constant_carbon
-from clover_rl.agents.margins import MAKERS
+from clover_rl.agents.margins import CONTROLLER_VERSIONS, MAKERS
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import make_controller
 from clover_rl.agents.run_store import RunStore, content_hash
@@ -103,6 +103,7 @@ class Bench:
         static = None if task.static is None else str(task.static)
         name = "static" if static else task.controller  # the same run, whatever it is called
         bundle = self.policies.get(name)
+        version = CONTROLLER_VERSIONS.get(name)
         return {
             "scenario": self.scenario.to_public_dict(),
             **self.facts,
@@ -113,6 +114,7 @@ class Bench:
             "controller": name,
             "configuration": static,
             "margin": self.margins.get(name),
+            **({"controller_version": version} if version else {}),
             "bundle_sha256": bundle.sha256 if bundle else None,
             "conditions": task.conditions.to_dict(),
             **({} if task.budget is None else {"accuracy_budget": task.budget}),
@@ -179,6 +181,7 @@ def perform(bench: Bench, task: RunTask, store: RunStore | None = None) -> dict[
                 "controller": task.controller,
                 "configuration_label": None if task.static is None else task.static.label(),
                 "knows": controller.knows,
+                "space_size": controller.space_size,
                 "interval_s": scenario.interval_s,
                 "time_scale": scenario.time_scale,
                 "start_hour_of_week": window.signals.carbon.hour_of_week(window.signals.start),

@@ -34,10 +34,8 @@ class ThresholdController:
         variants = [v for v in profile.application.variants if "7g" in profile.service_s[v]]
         self._gpus = [GpuConfiguration.of(whole, {"7g": name}) for name in variants]
         self._capacity = [1.0 / profile.service_s[name]["7g"] for name in variants]
-        self.knows = (
-            f"capacities of whole GPUs, the last load, the mean intensity so far; {len(variants)} x "
-            f"{model.gpus} of {model.full_size} configurations"
-        )
+        self.knows = "capacities of whole GPUs, the last load, the mean intensity so far"
+        self.space_size = len(variants) * model.gpus
         self.reset(0)
 
     def reset(self, seed: int) -> None:

@@ -27,10 +27,12 @@ class Controller(Protocol):
     Attributes:
         name: short name in tables.
         knows: what it knows beyond the state, for people.
+        space_size: configurations of the cluster that it chooses from, for people.
     """
 
     name: str
     knows: str
+    space_size: int
 
     @property
     def live_trials(self) -> int:

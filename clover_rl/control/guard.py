@@ -60,6 +60,7 @@ class Guarded:
         self.settings = settings or GuardSettings()
         self.name = controller.name
         self.knows = controller.knows
+        self.space_size = controller.space_size
         self.interventions = 0
         self.predicted: Prediction | None = None
         self._scorer = ActionScorer(model, timeout_s)

@@ -284,6 +284,7 @@ class Refusing:
     def __init__(self, inner: AnnealingController) -> None:
         self.inner = inner
         self.knows = inner.knows
+        self.space_size = inner.space_size
         self.live_trials = 0
 
     def reset(self, seed: int) -> None:
@@ -575,6 +576,7 @@ class Late:
     by_s: float
     name: str = "late"
     knows: str = "the same"
+    space_size: int = 1
 
     @property
     def live_trials(self) -> int:

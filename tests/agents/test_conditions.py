@@ -31,6 +31,7 @@ class Recorder:
 
     name = "recorder"
     knows = "nothing"
+    space_size = 1
     live_trials = 0
 
     def __init__(self) -> None:

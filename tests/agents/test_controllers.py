@@ -64,11 +64,17 @@ def make(small_scenario: Scenario, small_model: ClusterModel, bundle: Bundle, wi
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_a_controller_and_says_what_it_knows(make: Make, name: str) -> None:
+def test_it_is_a_controller_and_says_what_it_knows_and_how_large_its_space_is(
+    make: Make, name: str, small_model: ClusterModel
+) -> None:
     controller = make(name)
     assert isinstance(controller, Controller)
     assert controller.name
     assert controller.knows
+    if name in ("base", "co2opt", "static"):
+        assert controller.space_size == 1
+    else:
+        assert 1 < controller.space_size <= small_model.full_size
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -83,6 +83,16 @@ def test_where_days_repeat_it_beats_persistence(states: States, name: str) -> No
     assert errors(name, rates, found, 700) < 0.7 * errors("persistence", rates, found, 700)
 
 
+def test_steady_growth_at_a_time_of_the_day_is_expected_as_it_was_the_day_before(states: States) -> None:
+    forecast = load_forecast("rolling", STEP_H)
+    day = round(24.0 / STEP_H)
+    rates = 20.0 * np.exp(0.01 * np.minimum(np.arange(3 * day) % day, day // 2))
+    for step, state in enumerate(states(rates)):
+        found = forecast.rates(state, 3)
+        if day + 10 < step < day + day // 2 - 10:
+            assert found == pytest.approx(rates[step + 1 : step + 4].tolist(), rel=1e-3)
+
+
 @pytest.mark.parametrize("name", LOAD_FORECASTS)
 def test_the_future_changes_nothing_and_a_reset_forgets(states: States, name: str) -> None:
     rates = repeating(2, 0.1)

@@ -25,6 +25,7 @@ class Scripted:
     script: Sequence[tuple[int, float | None]]
     name: str = "scripted"
     knows: str = "its script"
+    space_size: int = 1
     live_trials: int = 0
     states: list[ControlState] = field(default_factory=list)
 

@@ -28,6 +28,7 @@ class Fixed:
     configuration: ClusterConfiguration | None
     name: str = "fixed"
     knows: str = "nothing"
+    space_size: int = 1
     live_trials: int = 2
     seed: int | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -184,7 +184,7 @@ def _provenance(study: Study) -> str:
         text = ", ".join(f"{name} {value:g}" for name, value in known if value is not None)
         facts.append(("margins tuned on training windows", escape(text)))
     knows = {
-        name: str(run.detail["knows"])
+        name: f"{run.detail['knows']}{_space(run.detail)}"
         for row in study.rows
         for name, run in row.runs.items()
         if run.detail.get("knows")
@@ -198,3 +198,10 @@ def _provenance(study: Study) -> str:
         else ""
     )
     return f'<div class="card"><h3>How to find these figures again</h3><dl>{body}</dl>{details}</div>\n'
+
+
+def _space(detail: Mapping[str, object]) -> str:
+    size = number_of(detail.get("space_size"))
+    if size is None:
+        return ""  # of a run that was kept before runs said so
+    return "; one configuration" if size == 1 else f"; chooses from {size:.0f} configurations"
