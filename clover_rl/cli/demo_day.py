@@ -164,13 +164,12 @@ async def _two_days(
     rng: np.random.Generator,
     report: Advance,
 ) -> ServedDay:
-    from clover_rl.applications.digits import load_test_set
     from clover_rl.serving.clients.control_client import ControlClient
     from clover_rl.serving.clients.load_client import LoadReport, LoadRun
+    from clover_rl.serving.clients.samples import Samples
 
     step = scenario.interval_s
     _, feed = signals.feeds(scenario, warm_up=1)
-    images, labels = load_test_set()
     total = step * (1 + 2 * steps)
     switch = step * (1 + steps)
     with ControlClient(f"127.0.0.1:{ports['control-port']}") as control:
@@ -178,8 +177,7 @@ async def _two_days(
         run = LoadRun(
             f"127.0.0.1:{ports['port']}",
             "digits",
-            images,
-            labels,
+            Samples.of_digits(),
             lambda t: feed.rate_over(t + offset, t + offset + 0.01),
             seed=int(rng.integers(2**31)),
             timeout_s=scenario.timeout_s,

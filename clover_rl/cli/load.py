@@ -1,4 +1,4 @@
-"""clover-rl load: labelled requests to a running server."""
+"""clover-rl load: requests to a running server at a rate, or as a trace says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ __all__ = ["load"]
 
 def load(
     to: str = typer.Option("127.0.0.1:8001", help="Inference port of the server, HOST:PORT."),
+    model: str = typer.Option("digits", help="Name of the application."),
+    data: Path | None = typer.Option(
+        None,
+        help="An .npz file with an array for each input, one request a row, and `labels` if they are known. "
+        "Without it digits get the held-out images, other applications random inputs.",
+    ),
+    scores: str | None = typer.Option(
+        None, help="Output whose largest value is compared with `labels`; the first one when left out."
+    ),
     rate: float = typer.Option(20.0, min=0.001, max=10_000.0, help="Requests per second, without a trace."),
     trace: Path | None = typer.Option(
         None,
@@ -26,20 +35,29 @@ def load(
     timeout_s: float = typer.Option(10.0, min=0.01, help="A client stops waiting after this long."),
     json_: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Send digits at a rate, or as a trace says, and measure latency and accuracy on the answers."""
+    """Send requests at a rate, or as a trace says; measure latency and, with labels, accuracy."""
     import asyncio
 
     import numpy as np
 
-    from clover_rl.applications.digits import load_test_set
     from clover_rl.cli.extras import require
 
-    require("demo", "tritonclient", "sklearn")
+    require("serve", "grpc")
+    require("demo", "tritonclient")
     from clover_rl.serving.clients.arrivals import poisson_arrivals, trace_arrivals
+    from clover_rl.serving.clients.inference_client import InferenceClient
     from clover_rl.serving.clients.load_client import LoadRun
+    from clover_rl.serving.clients.samples import Samples
 
-    images, labels = load_test_set()
-    run = LoadRun(to, "digits", images, labels, None, seed=seed, timeout_s=timeout_s)
+    with InferenceClient(to) as client:
+        inputs, outputs = client.signature(model)
+    if data is not None:
+        samples = Samples.read(data, inputs, outputs, scores)
+    elif model == "digits":
+        samples = Samples.of_digits()
+    else:
+        samples = Samples.random(inputs, np.random.default_rng([seed, 2]))
+    run = LoadRun(to, model, samples, None, seed=seed, timeout_s=timeout_s)
     if trace is None:
         arrivals = poisson_arrivals(lambda _: rate, seconds, np.random.default_rng([seed, 1]))
     else:
@@ -48,10 +66,12 @@ def load(
     if json_:
         print_json(report)
     else:
+        unknown = samples.labels is None
+        accuracy = "unknown, without labels" if unknown else f"{number(report['accuracy'], 4)} (measured)"
         typer.echo(
             f"{report['sent']} sent, {report['answered']} answered, {report['failed']} failed; p50 "
             f"{report['p50_ms']:.1f}, p95 {report['p95_ms']:.1f}, p99 {report['p99_ms']:.1f} ms; accuracy "
-            f"{number(report['accuracy'], 4)} (measured); answered by "
+            f"{accuracy}; answered by "
             + ", ".join(f"{name} {count}" for name, count in sorted(report["by_variant"].items()))
         )
     if report["failed"]:

@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from clover_rl.cluster.application import TensorSpec
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.protocol import inference_pb2 as pb
 from clover_rl.serving.protocol import inference_pb2_grpc as rpc
@@ -62,6 +63,19 @@ class InferenceClient:
             self._stub.ModelMetadata, pb.ModelMetadataRequest(name=model)
         )
         return found
+
+    def signature(self, model: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """The model's inputs and outputs.
+
+        Raises:
+            ServingError: see `infer`.
+        """
+        found = self.metadata(model)
+        inputs, outputs = (
+            tuple(TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)
+            for tensors in (found.inputs, found.outputs)
+        )
+        return inputs, outputs
 
     def infer(self, model: str, array: NDArray[Any]) -> InferenceAnswer:
         """One request with one input.

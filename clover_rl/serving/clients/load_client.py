@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clover_rl.cluster.histogram import Histogram
 from clover_rl.errors import InputError, MissingExtraError, ServingError
 from clover_rl.serving.clients.arrivals import poisson_arrivals
+from clover_rl.serving.clients.samples import Samples
 
 __all__ = ["LoadReport", "LoadRun"]
 
@@ -26,7 +26,7 @@ class LoadReport:
     Attributes:
         sent, answered, failed: requests; sent = answered + failed once the run is over.
         errors: status -> count.
-        correct: answers whose highest score is the label.
+        labelled, correct: rows of answers whose label is known, and those of them whose highest score it is.
         by_variant: variant -> answers.
         latency: of answers, as the client measured it.
         gco2: sum of the answers' estimates, gCO2.
@@ -36,6 +36,7 @@ class LoadReport:
     answered: int = 0
     failed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    labelled: int = 0
     correct: int = 0
     by_variant: Counter[str] = field(default_factory=Counter)
     latency: Histogram = field(default_factory=Histogram)
@@ -43,8 +44,8 @@ class LoadReport:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of answers that were right; None without answers."""
-        return self.correct / self.answered if self.answered else None
+        """Share of labelled answers that were right; None without one."""
+        return self.correct / self.labelled if self.labelled else None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -68,9 +69,9 @@ class LoadRun:
     Args:
         address: HOST:PORT of the inference port.
         model: the application's name.
-        images, labels: what is sent, shapes (n, features) and (n,); drawn at random.
+        samples: what is sent, drawn at random.
         rate: requests/s at a second of the run, arrivals are Poisson then; None where `run` is given its own.
-        seed: of arrivals and of which image is sent.
+        seed: of arrivals and of which sample is sent.
         timeout_s: a client stops waiting after this long.
 
     Raises:
@@ -81,8 +82,7 @@ class LoadRun:
         self,
         address: str,
         model: str,
-        images: NDArray[np.float32],
-        labels: NDArray[np.int64],
+        samples: Samples,
         rate: Callable[[float], float] | None,
         *,
         seed: int = 0,
@@ -95,7 +95,7 @@ class LoadRun:
             raise MissingExtraError("tritonclient is not installed", fix="install clover-rl[demo]") from None
         self._triton, self._aio = triton, aio
         self._address, self._model, self._rate = address, model, rate
-        self._images, self._labels = images, labels
+        self._samples = samples
         self._rng = np.random.default_rng(seed)
         self._timeout_s = timeout_s
         self._open: set[asyncio.Task[None]] = set()
@@ -142,7 +142,7 @@ class LoadRun:
             wait = due - (time.perf_counter() - began)
             if wait > 0.0:
                 await asyncio.sleep(wait)
-            index = int(self._rng.integers(len(self._images)))
+            index = int(self._rng.integers(len(self._samples)))
             task = asyncio.get_running_loop().create_task(self._one(client, index))
             self._open.add(task)
             task.add_done_callback(self._open.discard)
@@ -150,19 +150,23 @@ class LoadRun:
     async def _one(self, client: Any, index: int) -> None:
         report = self.report
         report.sent += 1
-        tensor = self._triton.InferInput("image", [1, self._images.shape[1]], "FP32")
-        tensor.set_data_from_numpy(self._images[index : index + 1])
+        samples, tensors = self._samples, []
+        for name, rows in samples.inputs.items():
+            tensor = self._triton.InferInput(name, list(rows.shape[1:]), samples.datatypes[name])
+            tensors.append(tensor.set_data_from_numpy(rows[index]))
         began = time.perf_counter()
         try:
-            answer = await client.infer(self._model, [tensor], client_timeout=self._timeout_s)
+            answer = await client.infer(self._model, tensors, client_timeout=self._timeout_s)
         except self._triton_error as error:
             report.failed += 1
             report.errors[str(getattr(error, "status", lambda: "error")())] += 1
             return
         report.answered += 1
         report.latency.add((time.perf_counter() - began) * 1000.0)
-        scores = answer.as_numpy("scores")
-        report.correct += int(scores[0].argmax() == self._labels[index])
+        if samples.labels is not None:
+            found = answer.as_numpy(samples.scores).argmax(axis=-1).ravel()
+            report.labelled += len(found)
+            report.correct += int((found == samples.labels[index].ravel()).sum())
         parameters = answer.get_response().parameters
         report.by_variant[parameters["variant"].string_param] += 1
         report.gco2 += parameters["gco2_estimate"].double_param

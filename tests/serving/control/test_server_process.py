@@ -23,10 +23,10 @@ from sb3_contrib import MaskablePPO
 from tritonclient.utils import InferenceServerException
 
 from clover_rl.agents.train.export import export_model
-from clover_rl.applications.digits import load_test_set
 from clover_rl.envs.scalar import MIGClusterEnv
 from clover_rl.serving.clients.control_client import ControlClient
 from clover_rl.serving.clients.load_client import LoadRun
+from clover_rl.serving.clients.samples import Samples
 from tests.cli.process import run_cli
 from tests.serving.server_process import ServerProcess, free_port, gone
 
@@ -68,8 +68,7 @@ def server(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def send(address: str, seconds: float, rate: float = 20.0) -> LoadRun:
-    images, labels = load_test_set()
-    return LoadRun(address, "digits", images, labels, lambda _: rate, timeout_s=5.0)
+    return LoadRun(address, "digits", Samples.of_digits(), lambda _: rate, timeout_s=5.0)
 
 
 def test_the_example_client_infers_and_the_metadata_calls_answer(server: ServerProcess) -> None:
@@ -217,6 +216,31 @@ def test_wrong_requests_get_a_status_and_the_server_stays_up(server: ServerProce
     }
     assert client.is_server_ready()
     client.close()
+
+
+def test_load_sends_what_a_file_holds_and_measures_accuracy_only_against_its_labels(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    samples = Samples.of_digits()
+    images = samples.inputs["image"][:, 0]
+    wrong = (samples.labels + 1) % 10 if samples.labels is not None else None
+    files = {"right": {"labels": samples.labels}, "wrong": {"labels": wrong}, "none": {}}
+    found = {}
+    for name, more in files.items():
+        np.savez(tmp_path / f"{name}.npz", image=images, **more)
+        sent = ("--rate=20", "--seconds=1.5", f"--data={tmp_path / name}.npz", "--json")
+        found[name] = json.loads(run_cli("load", "--to", server.address, *sent).stdout)
+    assert found["right"]["accuracy"] > 0.9
+    assert found["wrong"]["accuracy"] < 0.1
+    assert found["none"]["accuracy"] is None
+    assert min(report["answered"] for report in found.values()) > 10
+
+
+def test_load_refuses_a_model_that_is_not_served_in_one_sentence(server: ServerProcess) -> None:
+    refused = run_cli("load", "--to", server.address, "--model=letters", "--seconds=1")
+    assert refused.returncode == 2
+    assert "letters" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_sigterm_under_load_answers_what_was_accepted_and_refuses_the_rest(

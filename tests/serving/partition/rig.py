@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from clover_rl.applications.digits import load_test_set
 from clover_rl.cluster.gpu import CATALOGUE, GpuModel, gpu_model, gpu_models
 from clover_rl.errors import InputError, ServingError
 from clover_rl.serving.clients.load_client import LoadRun
+from clover_rl.serving.clients.samples import Samples
 from clover_rl.serving.partition.fake_nvml.folder import FakeNvml
 from clover_rl.serving.partition.mps import check_card
 from clover_rl.serving.partition.nvml import Nvml
@@ -123,8 +123,7 @@ def status(server: ServerProcess) -> dict[str, object]:
 
 
 def under_load(server: ServerProcess, seconds: float) -> tuple[LoadRun, threading.Thread]:
-    images, labels = load_test_set()
-    run = LoadRun(server.address, "digits", images, labels, lambda _: 20.0, timeout_s=60.0)
+    run = LoadRun(server.address, "digits", Samples.of_digits(), lambda _: 20.0, timeout_s=60.0)
 
     def send() -> None:
         deadline = time.monotonic() + 30.0
