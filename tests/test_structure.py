@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "clover_rl"
 ROOMS = (
-    ("errors", "yamlfile", "cache"),
+    ("errors", "yamlfile", "jsonfile", "cache"),
     ("cluster", "applications"),
     ("signals",),
     ("simulation",),

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clover_rl.errors import InputError
+from clover_rl.jsonfile import write_json
 
-__all__ = ["RunStore", "content_hash", "write_json"]
+__all__ = ["RunStore", "content_hash"]
 
 
 def content_hash(content: Any) -> str:
     """sha256 of JSON values, whatever the order of their keys, hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
-    """Write a JSON file, whole or not at all: others may read or write it at the same time.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"cannot be written ({error.strerror})", where=str(path), fix="choose another folder"
-        ) from None
 
 
 class RunStore:

@@ -198,9 +198,10 @@ def evaluated(
     """
     from clover_rl.agents import evaluate as evaluation
     from clover_rl.agents.document import document
-    from clover_rl.agents.run_store import RunStore, write_json
+    from clover_rl.agents.run_store import RunStore
     from clover_rl.cli.models import model_of
     from clover_rl.errors import InputError
+    from clover_rl.jsonfile import write_json
 
     _ = scenario.sci  # refused before anything takes time
     require_both(inputs.carbon, inputs.load)

@@ -14,23 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["command_line", "note", "number", "plain", "print_json", "print_table", "progress_bar"]
+from clover_rl.jsonfile import plain
+
+__all__ = ["command_line", "note", "number", "print_json", "print_table", "progress_bar"]
 
 
 def command_line() -> str:
     """The command as typed, the program's path left out."""
     return " ".join(["clover-rl", *sys.argv[1:]])
-
-
-def plain(value: Any) -> Any:
-    """NaN and infinities are no JSON: they become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def print_json(document: Any) -> None:

@@ -162,9 +162,11 @@ class InstancePool:
         self._entries[key] = entry
         try:
             ready = await self._start(entry)
-        except BaseException:
+        except BaseException as error:
             if self._entries.get(key) is entry:
                 del self._entries[key]
+            elif isinstance(error, ServingError):  # however far it had come when it ended
+                raise ServingError("was stopped while it started", where=f"instance {key}") from error
             raise
         if self._entries.get(key) is not entry:
             await entry.instance.kill()

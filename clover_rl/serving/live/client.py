@@ -1,7 +1,8 @@
 """A client in a process of its own: sends random requests at given times, and says what came of each.
 
 `python -m clover_rl.serving.live.client`: address, model and signature on stdin as a JSON line; then one line
-for each burst, its start on the monotonic clock and the arrivals after that, answered by a line of rows.
+for each burst, its start on the monotonic clock and the arrivals after that in parts, each part answered by a
+line of rows as soon as its last request has ended.
 """
 
 from __future__ import annotations
@@ -58,13 +59,26 @@ async def _serve(plan: dict[str, Any]) -> None:
         _say("ready")
         while line := await asyncio.to_thread(sys.stdin.readline):
             burst = json.loads(line)
-            start, tasks = burst["start"], []
-            for number, due in enumerate(burst["arrivals"]):
-                wait = start + due - time.monotonic()
-                if wait > 0.0:
-                    await asyncio.sleep(wait)
-                tasks.append(asyncio.create_task(one(number, due, start)))
-            _say(json.dumps(await asyncio.gather(*tasks)))
+            start, telling, number = burst["start"], None, 0
+            for part in burst["parts"]:
+                tasks = []
+                for due in part:
+                    wait = start + due - time.monotonic()
+                    if wait > 0.0:
+                        await asyncio.sleep(wait)
+                    tasks.append(asyncio.create_task(one(number, due, start)))
+                    number += 1
+                telling = asyncio.create_task(_tell(tasks, telling))
+            if telling is not None:
+                await telling
+
+
+async def _tell(tasks: list[asyncio.Task[list[Any]]], before: asyncio.Task[None] | None) -> None:
+    """Say what came of a part, after the part before."""
+    rows = await asyncio.gather(*tasks)
+    if before is not None:
+        await before
+    _say(json.dumps(rows))
 
 
 def _say(line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +74,22 @@ class Clients:
         Raises:
             ServingError: a client's process has ended.
         """
+        found: list[Sent] = []
+        await self.send_parts(start_s, [arrivals_s], found.extend)
+        return found
+
+    async def send_parts(
+        self, start_s: float, parts: Sequence[Sequence[float]], told: Callable[[list[Sent]], None]
+    ) -> None:
+        """The same in parts without a pause between them; `told` of each once its last request has ended."""
         number = len(self._processes)
         for index, process in enumerate(self._processes):
-            await _tell(process, {"start": start_s, "arrivals": list(arrivals_s[index::number])})
-        parts = await asyncio.gather(*map(_hear, self._processes))
-        rows = [Sent(*row) for part in parts for row in json.loads(part)]
-        return sorted(rows, key=lambda row: row.due_s)
+            shares = [list(part[index::number]) for part in parts]
+            await _tell(process, {"start": start_s, "parts": shares})
+        for _ in parts:
+            lines = await asyncio.gather(*map(_hear, self._processes))
+            rows = [Sent(*row) for line in lines for row in json.loads(line)]
+            told(sorted(rows, key=lambda row: row.due_s))
 
     async def close(self) -> None:
         """End them."""

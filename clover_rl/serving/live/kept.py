@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clover_rl.errors import InputError
+from clover_rl.jsonfile import plain, write_json
 from clover_rl.serving.live.calibration import Calibrated, StageResult
 
 __all__ = ["Kept"]
@@ -43,7 +44,7 @@ class Kept:
                     "holds days of another comparison", where=str(self.file), fix="name another --out folder"
                 )
         else:
-            self._write(self.file, self.document)
+            write_json(self.file, plain(self.document))
         self.days: dict[str, Any] = {
             name: json.loads(self._raw(name).read_text()) for run in self.runs for name in run["controllers"]
         }
@@ -57,12 +58,15 @@ class Kept:
     def begin(self) -> Path:
         """Begin a run; a new folder for its server's state, as a ledger would be gone on with."""
         self.runs.append({"controllers": [], "stages": []})
-        return self._out / f"server-{len(self.runs)}"
+        number = len(self.runs)
+        while (folder := self._out / f"server-{number}").exists():
+            number += 1  # of a run that ended before it had anything to keep
+        return folder
 
     def calibrated(self, results: list[StageResult]) -> None:
         """Keep the calibration of the run under way."""
         self.runs[-1]["stages"] = [result.to_dict() for result in results]
-        self._write(self.file, self.document)
+        write_json(self.file, plain(self.document))
 
     def stages(self, run: int) -> list[StageResult]:
         """A run's calibration; empty without one."""
@@ -70,10 +74,10 @@ class Kept:
 
     def day(self, name: str, raw: dict[str, Any]) -> None:
         """Keep a day of the run under way as measured."""
-        self.days[name] = raw
-        self._write(self._raw(name), raw)
+        raw = self.days[name] = plain(raw)
+        write_json(self._raw(name), raw)
         self.runs[-1]["controllers"].append(name)
-        self._write(self.file, self.document)
+        write_json(self.file, plain(self.document))
 
     def compared(self, name: str, comparison: dict[str, Any]) -> None:
         """Keep a day's comparison."""
@@ -97,13 +101,7 @@ class Kept:
     def finish(self, command: str) -> None:
         """Write the document."""
         self.document["command"] = command
-        self._write(self.file, self.document)
+        write_json(self.file, plain(self.document))
 
     def _raw(self, name: str) -> Path:
         return self._out / f"day-{name}.json"
-
-    @staticmethod
-    def _write(path: Path, content: Any) -> None:
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content))
-        partial.replace(path)

@@ -144,46 +144,63 @@ async def _days(
     states: list[tuple[float, str]] = []
     runtime.on_state(lambda configuration: states.append((control.cluster.now, str(configuration))))
     started = time.monotonic() - control.cluster.now  # the run's second 0
-    arrivals = contest.with_warm_up().tolist()
-    for number in range(1, len(names)):
-        arrivals += (step + number * day_s + contest.arrivals_s).tolist()
     ready = control.cluster.now + POLL_S  # what was due in the first moments of the warm-up is left out
-    sending = asyncio.create_task(clients.send(started, [t for t in arrivals if t >= ready]))
+    parts = [[t for t in contest.with_warm_up().tolist() if t >= ready]]
+    parts += [(step + number * day_s + contest.arrivals_s).tolist() for number in range(1, len(names))]
+    answered: list[list[Sent]] = []
+    sending = asyncio.create_task(clients.send_parts(started, parts, answered.append))
     controllers = {name: contest.makers[name]() for name in names}
-    days: dict[str, list[StepRecord]] = {name: [] for name in names}
-    seen: StepRecord | None = None
-    collected, handed = 0, 0
-    while collected < contest.steps * len(names):
-        now = control.cluster.now
-        # within the last step of the day before, so that the next one decides first in its own day
-        if handed < len(names) and collected >= handed * contest.steps - 1:
-            runtime.put_in_charge(InCharge(controllers[names[handed]]), f"day of {names[handed]}")
-            handed += 1
-        if control.last is not None and control.last is not seen:
-            seen = control.last
-            name = names[collected // contest.steps]
-            days[name].append(seen)
-            collected += 1
-            orders.report(
-                collected / (contest.steps * len(names)), f"{name}, {seen.interval.configuration.label()}"
-            )
-        if now > total + 3.0 * step:
-            raise ServingError("the control loop lost a step", where=control.trouble or "live-compare")
-        await asyncio.sleep(POLL_S)
-    sent = await asyncio.wait_for(sending, ANSWERS_S)
+    records: list[StepRecord] = []
+    handed, done = 0, 0
     before = str(contest.model.catalogue[contest.model.base])
-    for name in names:
-        first, last = days[name][0].interval.start, days[name][-1].interval.end
-        changes = [(at, text) for at, text in states if first <= at < last]
-        day = LiveDay(
-            records=days[name],
-            first=before,
-            sent=[row for row in sent if first <= row.due_s < last],
-            requests=_requests(log, runtime.began, first, last),
-            states=changes,
-        )
-        before = changes[-1][1] if changes else before
-        orders.done(name, day)
+    try:
+        while done < len(names):
+            now, name = control.cluster.now, names[done]
+            # within the last step of the day before, so that the next one decides first in its own day
+            if handed < len(names) and len(records) >= handed * contest.steps - 1:
+                runtime.put_in_charge(InCharge(controllers[names[handed]]), f"day of {names[handed]}")
+                handed += 1
+            if control.last is not None and (not records or control.last is not records[-1]):
+                records.append(control.last)
+                passing = names[min((len(records) - 1) // contest.steps, len(names) - 1)]
+                share = len(records) / (contest.steps * len(names))
+                orders.report(share, f"{passing}, {control.last.interval.configuration.label()}")
+            end = (done + 1) * contest.steps
+            if len(records) >= end and len(answered) > done:
+                day = _day(
+                    records[end - contest.steps : end], before, answered[done], log, states, runtime.began
+                )
+                before = day.states[-1][1] if day.states else before
+                orders.done(name, day)
+                done += 1
+                continue
+            if sending.done() and len(answered) < len(names):
+                await sending  # raises what ended it
+            if len(records) < len(names) * contest.steps and now > total + 3.0 * step:
+                raise ServingError("the control loop lost a step", where=control.trouble or "live-compare")
+            if now > total + ANSWERS_S:
+                raise ServingError("some requests were never answered", where="live-compare")
+            await asyncio.sleep(POLL_S)
+    finally:
+        sending.cancel()
+
+
+def _day(
+    records: list[StepRecord],
+    before: str,
+    sent: list[Sent],
+    log: list[CompletedRequest],
+    states: list[tuple[float, str]],
+    began: float,
+) -> LiveDay:
+    first, last = records[0].interval.start, records[-1].interval.end
+    return LiveDay(
+        records=records,
+        first=before,
+        sent=[row for row in sent if first <= row.due_s < last],
+        requests=_requests(log, began, first, last),
+        states=[(at, text) for at, text in states if first <= at < last],
+    )
 
 
 def _requests(

@@ -14,6 +14,7 @@ from clover_rl.cluster.application import Application
 from clover_rl.cluster.geometry import Layout, enumerate_layouts
 from clover_rl.cluster.gpu import GpuModel
 from clover_rl.errors import InputError
+from clover_rl.jsonfile import write_json
 from clover_rl.serving.instances.instance import Instance
 from clover_rl.serving.measuring.bench import Bench, Row, energy_after
 from clover_rl.serving.measuring.plan import STAGES, PlannedTest, Stage, planned_tests
@@ -194,10 +195,7 @@ class Campaign:
         return (more - joules) / (ended - began)
 
     def _keep(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._file.with_suffix(".partial")
-        partial.write_text(json.dumps(self.measured))
-        partial.replace(self._file)
+        write_json(self._file, self.measured)
 
 
 def entry_points(application: Application) -> dict[str, str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from clover_rl.envs.signals import draw_signals
 from clover_rl.errors import InputError
 from clover_rl.serving.live.outcome import order_of
 from clover_rl.serving.live.plan import Contest, needed_processes, predict, repeated
-from tests.cli.process import run_cli
+from tests.cli.process import CLI, run_cli
 
 SHORT = """
 name: short-live
@@ -77,11 +80,33 @@ def test_controllers_are_ordered_by_objective() -> None:
 
 
 @pytest.mark.slow
+def test_a_comparison_that_is_killed_keeps_the_days_that_have_ended(short: Path, tmp_path: Path) -> None:
+    arguments = ["live-compare", str(short), "--partition=emulated", "--devices="]
+    arguments += ["--controllers=base,static", f"--out={tmp_path}", "--json", "--no-calibrate"]
+    killed = subprocess.Popen([*CLI, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120.0
+    while not (tmp_path / "day-base.json").exists():
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not (tmp_path / "day-static.json").exists()
+    killed.send_signal(signal.SIGINT)
+    killed.wait(60.0)
+    kept = json.loads((tmp_path / "day-base.json").read_text())
+    done = run_cli(*arguments)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [run["controllers"] for run in document["runs"]] == [["base"], ["static"]]
+    assert document["days"]["base"]["measured"] == kept["measured"]
+    assert document["days"]["static"]["client"]["lost"] == 0
+
+
+@pytest.mark.slow
 def test_two_short_days_are_served_and_a_finished_comparison_is_not_run_again(
     short: Path, tmp_path: Path
 ) -> None:
     arguments = ["live-compare", str(short), "--partition=emulated", "--devices="]
-    arguments += ["--controllers=base,static", f"--out={tmp_path}", "--json"]
+    arguments += ["--controllers=base,static", f"--out={tmp_path}", "--json", "--no-calibrate"]
     first = run_cli(*arguments)
     assert first.returncode == 0, first.stderr
     document = json.loads(first.stdout)
