@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -14,7 +16,19 @@ from clover_rl.serving.endpoint.served_model import ServedModel
 from clover_rl.serving.instances.pool import InstancePool, InstanceSpec
 from clover_rl.serving.routing.dispatcher import CompletedRequest, Dispatcher
 from clover_rl.serving.worker.definition import ModelDefinition
-from tests.serving.serving_kit import CLASSES, FEATURES, INPUTS, OUTPUTS, QUICK, WEIGHTS, Plane, Serve, save
+from tests.serving.serving_kit import (
+    CLASSES,
+    ENTRIES,
+    FEATURES,
+    INPUTS,
+    OUTPUTS,
+    PACKAGE,
+    QUICK,
+    WEIGHTS,
+    Plane,
+    Serve,
+    save,
+)
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +66,23 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> ModelDefinition:
 
 
 @pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package that offers models."""
+    folder = tmp_path / "site"
+    info = folder / "clover_test_models-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "clover_test_models.py").write_text(PACKAGE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: clover-test-models\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRIES)
+    monkeypatch.syspath_prepend(str(folder))
+    inherited = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([inherited] if inherited else [])]))
+    return folder
+
+
+@pytest.fixture
 def serve(linear_model: ModelDefinition) -> Serve:
-    """Starts `instances` processes of the linear model behind an endpoint."""
+    """Starts `instances` processes of a model, the linear one where none is named, behind an endpoint."""
 
     @asynccontextmanager
     async def start(
@@ -64,6 +93,7 @@ def serve(linear_model: ModelDefinition) -> Serve:
         max_batch_size: int = 4,
         settings: DataPlaneSettings | None = None,
         prefix: str = "i",
+        model: ModelDefinition | None = None,
     ) -> AsyncIterator[Plane]:
         dispatcher = Dispatcher(RealClock(), capacity=capacity)
         completed: list[CompletedRequest] = []
@@ -78,7 +108,10 @@ def serve(linear_model: ModelDefinition) -> Serve:
         port = await endpoint.start("127.0.0.1:0")
         try:
             await pool.reconcile(
-                {f"{prefix}{n}": InstanceSpec("only", linear_model, hold_s, n) for n in range(instances)}
+                {
+                    f"{prefix}{n}": InstanceSpec("only", model or linear_model, hold_s, n)
+                    for n in range(instances)
+                }
             )
             yield Plane(f"127.0.0.1:{port}", dispatcher, pool, endpoint, completed)
         finally:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,6 +16,7 @@ from clover_rl.serving.endpoint.dataplane import SERVICE_NAME
 from clover_rl.serving.endpoint.repository import RepositoryService
 from clover_rl.serving.protocol import inference_pb2 as pb
 from clover_rl.serving.routing.dispatcher import RequestOutcome
+from clover_rl.serving.worker.definition import ModelDefinition
 from tests.serving.endpoint.clients import ROWS, Code, code_of, message, stub_on
 from tests.serving.serving_kit import FEATURES, Serve
 
@@ -289,5 +293,41 @@ def test_an_unloaded_model_refuses_what_is_new_answers_what_was_accepted_and_com
                 refused = [r.outcome for r in plane.completed].count(RequestOutcome.REJECTED)
                 assert (refused, plane.dispatcher.arrived) == (1, 3)
             await control.stop(0)
+
+    asyncio.run(run())
+
+
+def test_a_model_that_fails_is_internal_and_goes_on_serving(serve: Serve, package: Path) -> None:
+    async def run() -> None:
+        moody = ModelDefinition.of(None, "moody", where="test")
+        async with serve(model=moody) as plane, grpc.aio.insecure_channel(plane.address) as channel:
+            stub = stub_on(channel)
+            request = message()
+            request.raw_input_contents[0] = (ROWS - 100.0).tobytes()
+            code, details = await code_of(stub.ModelInfer(request))
+            assert (code, plane.completed[-1].outcome) == (Code.INTERNAL, RequestOutcome.FAILED)
+            assert "KeyError" in details
+            assert "secret" not in details
+            assert (await stub.ModelInfer(message())).id == "42"
+            assert [status.restarts for status in plane.pool.status()] == [0]
+
+    asyncio.run(run())
+
+
+def test_a_request_whose_instances_die_under_it_twice_is_unavailable(serve: Serve) -> None:
+    async def run() -> None:
+        async with serve(hold_s=30.0) as plane, grpc.aio.insecure_channel(plane.address) as channel:
+            call = asyncio.create_task(code_of(stub_on(channel).ModelInfer(message())))
+            killed: set[int | None] = {None}
+            async with asyncio.timeout(30.0):
+                while len(killed) < 3:
+                    (pid,) = (status.pid for status in plane.pool.status())
+                    if plane.dispatcher.router.serving and pid is not None and pid not in killed:
+                        os.kill(pid, signal.SIGKILL)
+                        killed.add(pid)
+                    await asyncio.sleep(0.01)
+                code, details = await call
+            assert code is Code.UNAVAILABLE
+            assert "died" in details
 
     asyncio.run(run())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,63 +19,6 @@ from clover_rl.serving.worker.messages import Tensor
 from clover_rl.serving.worker.spec import InstanceSpec
 from clover_rl.serving.worker.tensors import decode_bytes, encode_bytes
 from tests.serving.serving_kit import FEATURES, INPUTS, OUTPUTS, QUICK, WEIGHTS
-
-PACKAGE = """
-import numpy as np
-
-class Scale:
-    inputs = [("words", "BYTES", (-1,)), ("factors", "FP32", (-1,))]
-    outputs = [("echo", "BYTES", (-1,)), ("doubled", "FP32", (-1,))]
-
-    def infer(self, words, factors):
-        if len(words) != len(factors):
-            raise ValueError("lengths")
-        if factors[0] < 0:
-            raise KeyError("a bug")
-        return [word + "!" for word in words], 2 * factors
-
-class Lying(Scale):
-    def infer(self, words, factors):
-        return (words,)
-
-class Level:
-    inputs = [("number", "FP32", ())]
-    outputs = [("level", "INT8", ())]
-
-    def infer(self, number):
-        if number < 0:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return int(number)
-
-def linear():
-    import torch
-    return torch.nn.Linear(6, 3)
-
-def broken():
-    raise OSError("/secret/path")
-"""
-ENTRIES = """[clover_rl.models]
-scale = clover_test_models:Scale
-level = clover_test_models:Level
-lying = clover_test_models:Lying
-linear = clover_test_models:linear
-broken = clover_test_models:broken
-"""
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed package that offers models."""
-    folder = tmp_path / "site"
-    info = folder / "clover_test_models-1.0.dist-info"
-    info.mkdir(parents=True)
-    (folder / "clover_test_models.py").write_text(PACKAGE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: clover-test-models\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(ENTRIES)
-    monkeypatch.syspath_prepend(str(folder))
-    inherited = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([inherited] if inherited else [])]))
-    return folder
 
 
 def ask(
