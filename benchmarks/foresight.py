@@ -51,6 +51,7 @@ class ToldController:
         into: int,
     ) -> None:
         self.name, self.knows, self.live_trials = "told", "the load's bins and how they change", 0
+        self.space_size = len(model.catalogue)
         self.model, self.changes, self.every, self.into = model, changes, every, into
         self.scorer = ActionScorer(model, timeout_s, margin)
 

@@ -216,6 +216,7 @@ def evaluated(
     names = [policy.name for policy in inputs.policies]
     try:
         with progress_bar("evaluating") as advance:
+            advance(0.0, "margins of who trusts the table, tuned once on training windows")
             result = evaluation.evaluate(
                 scenario,
                 model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ SMALLER: dict[str, dict[str, object]] = {
 def quick(name: str = "pretrained", **overrides: object) -> Recipe:
     """A recipe that ends in seconds."""
     return load_recipe(name, **(SMALL | SMALLER[name] | overrides))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_windows_for_margins() -> Iterator[None]:
+    """Twelve days for each margin take a minute and a half; the fewest there may be show the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clover_rl.agents.margins.FORECAST_STEPS", 1)
+        yield
 
 
 @pytest.fixture(scope="session")
