@@ -1,6 +1,6 @@
-"""What `search` saves when it keeps more in reserve: carbon at equal accuracy loss, beside the SLA held there.
+"""What `search` saves when it keeps more in reserve: carbon at equal accuracy loss, and the SLA held there.
 
-The margin that `search` has in evaluations is the one of the highest objective on training windows. Larger
+The margin that `search` has in evaluations is that of the highest objective on training windows. Larger
 ones break the SLA less often and save less; so a controller that saves less than `search` and holds the SLA
 more often can be set beside the `search` that holds it as often.
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from clover_rl.agents.bundle import open_bundle
 from clover_rl.agents.equal_accuracy import LOSSES, at_loss
-from clover_rl.agents.margins import MARGINS, search_for
+from clover_rl.agents.margins import FORECAST_MARGINS, search_for
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.runs import run_controller, summarise
 from clover_rl.agents.shipped import resolve_bundle
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed=1,
     )
     policy = resolve_bundle(asked.policy or asked.scenario)
-    rows = [("policy", 0.0), *(("search", margin) for margin in MARGINS)]
+    rows = [("policy", 0.0), *(("search", margin) for margin in FORECAST_MARGINS)]
     tasks = [(name, margin, w) for name, margin in rows for w in WEIGHTS]
     with ProcessPoolExecutor(asked.jobs) as processes:
         results = list(processes.map(partial(_run, scenario, window, policy), tasks))

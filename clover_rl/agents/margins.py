@@ -144,7 +144,7 @@ def tuned_margin(scenario: Scenario, model: ClusterModel, kind: str) -> float:
     objectives: dict[float, list[float]] = {margin: [] for margin in margins}
     left = list(margins)
     for window in range(windows):
-        if kind != "oracle" and window == windows // 2:  # the worse half has no chance any more
+        if kind != "oracle" and 0 < window == windows // 2:  # the worse half has no chance any more
             left = sorted(left, key=lambda margin: -np.mean(objectives[margin]))[: len(margins) // 2]
         for margin, objective in _objectives(scenario, model, kind, window, steps, left).items():
             objectives[margin].append(objective)
