@@ -22,6 +22,8 @@ __all__ = ["live_compare"]
 
 MOST_PROCESSES = 44
 """MPS serves 48 clients a card (NVIDIA's MPS documentation); some are left for what nobody foresaw."""
+BUNDLE = "bundle_sha256"
+"""Key of a policy's day: which policy that was."""
 FORESEEN = 10
 """Days of each controller that are simulated to see which processes will be needed."""
 
@@ -66,16 +68,28 @@ def live_compare(
     cards.check(chosen.gpus)
     model = model_of(chosen)
     wanted = [name for name in controllers.split(",") if name]
+    if not wanted:
+        raise InputError("--controllers names none", fix="name some, as base,static,search")
+    if partition == "mig":
+        raise InputError(
+            "live-compare keeps processes waiting, and one that waits holds the MIG slice it was made on",
+            fix="use --partition mps on the card with MIG mode off, or serve --partition mig",
+        )
     signals = _signals(chosen, model, carbon, load, start, seed)
     identity = {"scenario": chosen.to_dict(), "w": w, "seed": seed, "partition": partition}
     identity |= {"signals_sha256": signals.sha256, "profile_hash": model.profile.hash}
     kept = Kept(out, identity)
+    if bundle is not None and kept.days.get("policy", {}).get(BUNDLE, bundle.sha256) != bundle.sha256:
+        raise InputError(
+            "holds the day of another policy", where=str(kept.file), fix="name another --out folder"
+        )
 
     def contest(names: list[str]) -> Contest:
         return Contest.of(chosen, model, signals, names=names, bundle=bundle, w=w, seed=seed)
 
     if missing := [name for name in wanted if name not in kept.days]:
-        _measure(contest(missing), cards, kept, calibrate=calibrate)
+        sha256 = bundle.sha256 if bundle else None
+        _measure(contest(missing), cards, kept, calibrate=calibrate, bundle=sha256)
     if measure_only:
         note(f"measured: {', '.join(kept.days)}; kept in {out}")
         return
@@ -93,7 +107,9 @@ def live_compare(
     note(f"written: {kept.file} and {out / 'live.png'}")
 
 
-def _measure(contest: Contest, cards: PartitionSettings, kept: Kept, *, calibrate: bool) -> None:
+def _measure(
+    contest: Contest, cards: PartitionSettings, kept: Kept, *, calibrate: bool, bundle: str | None
+) -> None:
     import asyncio
 
     from clover_rl.serving.live.calibration import stages
@@ -113,7 +129,9 @@ def _measure(contest: Contest, cards: PartitionSettings, kept: Kept, *, calibrat
             stages=planned,
             calibrated=kept.calibrated,
             report=_told(bar),
-            done=lambda name, day: kept.day(name, raw_day(day, model)),
+            done=lambda name, day: kept.day(
+                name, raw_day(day, model) | ({BUNDLE: bundle} if name == "policy" else {})
+            ),
         )
         asyncio.run(run_live(contest, cards, kept.begin(), orders))
 

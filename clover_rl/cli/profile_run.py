@@ -61,7 +61,7 @@ def run(
     fitted = fitted_profile(measured, rows, chosen, model, title)
     text = profile_yaml(
         fitted,
-        application=application,
+        application=_beside(application, folder),
         card=measured["card"],
         command=command_line(),
         date=datetime.date.today().isoformat(),
@@ -75,6 +75,16 @@ def run(
         print_json(_document(fitted, path))
         return
     _print(fitted, path, picture)
+
+
+def _beside(application: str, folder: Path) -> str:
+    """An application's name, or the path of its file as a profile in `folder` names it."""
+    import os
+
+    own = Path(application)
+    return (
+        os.path.relpath(own.resolve(), folder.resolve()) if own.suffix in (".yaml", ".yml") else application
+    )
 
 
 def agreement(rows: list[Row], profile: Profile) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ import pytest
 
 from clover_rl.applications.gpu import albert, efficientnet, rtdetr
 from clover_rl.applications.gpu.graphed import GraphedModel, constants_on_device
-from clover_rl.applications.gpu.weights import WEIGHTS_FOLDER
+from clover_rl.applications.gpu.weights import WEIGHTS_FOLDER, initialise
 from clover_rl.cluster.application import TensorSpec
 from clover_rl.cluster.profile_file import load_application
-from clover_rl.errors import InputError
+from clover_rl.errors import InputError, ServingError
 
 APPLICATIONS = {"efficientnet": efficientnet, "albert": albert, "rtdetr": rtdetr}
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -95,6 +95,41 @@ def test_tiny_albert_takes_weights_from_a_folder(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv(WEIGHTS_FOLDER, str(tmp_path))
     again = GraphedModel(partial(albert.module, "base", **TINY_ALBERT), albert.INPUTS, albert.OUTPUTS, seed=2)
     assert np.allclose(again.infer(tokens)[0], wanted, atol=1e-5)
+
+
+def test_weights_that_the_network_shares_are_read_as_it_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+
+    def tied(factor: float) -> Any:
+        first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        torch.nn.init.constant_(first.weight, factor)
+        second.weight = first.weight
+        return torch.nn.Sequential(first, second)
+
+    (tmp_path / "own").mkdir()
+    file = tmp_path / "own" / "small.safetensors"
+    safetensors.save_model(tied(3.0), file)
+    monkeypatch.setenv(WEIGHTS_FOLDER, str(tmp_path))
+    module = tied(1.0)
+    assert initialise(module, "own", "small")
+    assert module[1].weight.eq(3.0).all()
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(InputError, match="the weights are not those of variant `small`"):
+        initialise(module, "own", "small")
+
+
+def test_a_process_with_a_gpu_that_pytorch_cannot_use_does_not_answer_from_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    spec = [TensorSpec("x", "FP32", (1, 3))]
+    with pytest.raises(ServingError, match="cannot use the GPU that it was given"):
+        GraphedModel(partial(scaled, 2.0), spec, spec)
 
 
 def test_tiny_detector_finds_boxes() -> None:

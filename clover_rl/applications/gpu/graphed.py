@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from clover_rl.cluster.application import TensorSpec
+from clover_rl.errors import ServingError
 
 __all__ = ["GraphedModel", "constants_on_device"]
 
@@ -40,14 +42,18 @@ class GraphedModel:
 
     On a GPU the module runs in fp16 as one CUDA graph: the request is copied into a pinned buffer, the graph
     is replayed, and the answer comes back in a pinned buffer, which the next request overwrites. A module
-    whose capture fails (shapes that depend on data) runs without a graph; `graphed` says so. Without a GPU it
-    runs in fp32 on the CPU, which is for tests.
+    whose capture fails (shapes that depend on data) runs without a graph; `graphed` says so. Where no GPU was
+    given to the process (CUDA_VISIBLE_DEVICES unset or empty) and none is found it runs in fp32 on the CPU,
+    which is for tests and for the emulated backend.
 
     Args:
         build: makes the module, in eval mode or not; its parameters are made where it is to run. `forward`
             takes the inputs in order and returns a tensor, or a tuple of them, of the outputs' datatypes.
         inputs, outputs: the signature; no dimension may be free.
         seed: of random weights.
+
+    Raises:
+        ServingError: the process was given a GPU and PyTorch cannot use it.
     """
 
     def __init__(
@@ -63,6 +69,12 @@ class GraphedModel:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self._torch = torch
         self.on_gpu = torch.cuda.is_available()
+        if not self.on_gpu and os.environ.get("CUDA_VISIBLE_DEVICES"):
+            # a slice of a GPU was meant: what the CPU answers would be counted as the slice's
+            raise ServingError(
+                f"PyTorch {torch.__version__} cannot use the GPU that it was given",
+                fix="install a build of torch for this driver; torch.cuda.init() says what is wrong",
+            )
         self.graphed = False
         self._graph: Any = None
         device = torch.device("cuda" if self.on_gpu else "cpu")

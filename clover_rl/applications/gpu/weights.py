@@ -42,11 +42,12 @@ def initialise(module: Any, application: str, variant: str) -> bool:
     path = weights_file(application, variant)
     if path is None:
         return False
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
 
     try:
-        module.load_state_dict(load_file(path), strict=True)
-    except (RuntimeError, OSError) as error:
+        load_model(module, path, strict=True)  # knows that tensors may be shared, as RT-DETR's heads are
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise InputError(
             f"the weights are not those of variant `{variant}`",
             where=f"{application}/{path.name}",

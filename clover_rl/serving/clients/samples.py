@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,8 @@ class Samples:
         where = str(path)
         arrays = _arrays(path)
         labels = arrays.pop(LABELS, None)
+        if labels is not None and labels.ndim == 0:
+            raise InputError(f"array `{LABELS}` is one number", where=where, fix="save one a request")
         names = [spec.name for spec in signature]
         if sorted(arrays) != sorted(names):
             raise InputError(
@@ -137,6 +140,7 @@ class Samples:
                 fix="give every request one row in each array",
             )
         output = scores or outputs[0].name
+        _output(outputs, output)
         found = cls(inputs, {spec.name: spec.datatype for spec in signature}, None, output)
         if labels is None:
             return found
@@ -159,7 +163,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
             if isinstance(archive, np.ndarray):
                 raise InputError("is one array, not an archive", where=where, fix="save it with numpy.savez")
             return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"cannot be read as arrays ({error})", where=where, fix="save them with numpy.savez, no objects"
         ) from None
@@ -191,7 +195,20 @@ def _fitted(array: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:
             where=where,
             fix="save one request a row",
         )
-    return np.ascontiguousarray(array.astype(dtype))
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array.astype(dtype))
+    if dtype is not np.object_ and _lost(array, found):
+        raise InputError(
+            f"array `{spec.name}` holds values that {spec.datatype} cannot", where=where, fix="scale them"
+        )
+    return found
+
+
+def _lost(array: NDArray[Any], found: NDArray[Any]) -> bool:
+    """Whether integers became others, or finite numbers infinite."""
+    if np.issubdtype(found.dtype, np.floating):
+        return bool((np.isfinite(array) & ~np.isfinite(found)).any())
+    return bool((array != found).any())
 
 
 def _labels(
@@ -201,13 +218,7 @@ def _labels(
     name: str,
     where: str,
 ) -> NDArray[np.int64]:
-    spec = next((output for output in outputs if output.name == name), None)
-    if spec is None:
-        raise InputError(
-            f"the model has no output `{name}`",
-            where="--scores",
-            fix=f"use {_listed(o.name for o in outputs)}",
-        )
+    spec = _output(outputs, name)
     if labels.dtype.kind not in "iu":
         raise InputError(f"array `{LABELS}` is {labels.dtype}", where=where, fix="save integers")
     first = next(iter(inputs.values()))
@@ -221,6 +232,17 @@ def _labels(
             fix="save one label for each row of scores",
         )
     return flat.astype(np.int64)
+
+
+def _output(outputs: Sequence[TensorSpec], name: str) -> TensorSpec:
+    spec = next((output for output in outputs if output.name == name), None)
+    if spec is None:
+        raise InputError(
+            f"the model has no output `{name}`",
+            where="--scores",
+            fix=f"use {_listed(o.name for o in outputs)}",
+        )
+    return spec
 
 
 def _listed(names: Any) -> str:

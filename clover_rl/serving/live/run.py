@@ -167,9 +167,9 @@ async def _days(
                 orders.report(share, f"{passing}, {control.last.interval.configuration.label()}")
             end = (done + 1) * contest.steps
             if len(records) >= end and len(answered) > done:
-                day = _day(
-                    records[end - contest.steps : end], before, answered[done], log, states, runtime.began
-                )
+                # a part belongs to its day by when it was due: an interval may begin a millisecond late
+                sent = [row for row in answered[done] if row.due_s >= step]  # the warm-up is no day's
+                day = _day(records[end - contest.steps : end], before, sent, log, states, runtime.began)
                 before = day.states[-1][1] if day.states else before
                 orders.done(name, day)
                 done += 1
@@ -197,7 +197,7 @@ def _day(
     return LiveDay(
         records=records,
         first=before,
-        sent=[row for row in sent if first <= row.due_s < last],
+        sent=sent,
         requests=_requests(log, began, first, last),
         states=[(at, text) for at, text in states if first <= at < last],
     )

@@ -112,7 +112,10 @@ class Bench:
         end = begin + SETTLE_S + window_s + AFTER_S
         for index, (variant, rate) in jobs.items():
             seed = zlib.crc32(f"{name} {index}".encode())
-            self._pipes[index].send(Job(variant, rate, seed, begin, end))
+            try:
+                self._pipes[index].send(Job(variant, rate, seed, begin, end))
+            except OSError:
+                raise self._died(index) from None
         energy_0, since = energy_after(self._meter, begin + SETTLE_S)
         energy_1, until = energy_after(self._meter, since + window_s - 0.05)
         watts = f"{(energy_1 - energy_0) / (until - since):.1f}"
@@ -151,9 +154,12 @@ class Bench:
         try:
             if pipe.poll(START_S):
                 return list(pipe.recv())
-        except EOFError:
+        except (EOFError, OSError):
             pass
-        raise ServingError(
+        raise self._died(index)
+
+    def _died(self, index: int) -> ServingError:
+        return ServingError(
             "its process died in a test",
             where=f"slice {self.slices[index]} of {self.layout}",
             fix="run it again: it goes on from the last layout that was measured",
@@ -183,6 +189,6 @@ def _up(name: str, pipe: Connection) -> int:
             if not said.trouble:
                 return int(said.sms)
             raise ServingError(f"the variants cannot be loaded: {said.trouble}", where=f"slice {name}")
-    except EOFError:
+    except (EOFError, OSError):
         pass
     raise ServingError(f"the process ended, or was not ready after {START_S:g} s", where=f"slice {name}")

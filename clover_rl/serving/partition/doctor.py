@@ -131,7 +131,17 @@ def _mps_reasons(gpus: tuple[GpuFact, ...], stand_in: bool) -> Iterator[str]:
         yield "every GPU is in MIG mode; use the mig backend, or switch it off: nvidia-smi -i GPU -mig 0"
     elif all(model_of(gpu.name, gpu.memory_mib) is None for gpu in gpus):
         yield f"no GPU is of a model that is known: {', '.join(gpu_models())}"
+    else:
+        reasons = [(gpu.number, _mps_reason(gpu)) for gpu in gpus]
+        if all(reason for _, reason in reasons):
+            yield "; ".join(f"GPU {number} {reason}" for number, reason in reasons)
     yield from _missing("models", ("torch",))
+
+
+def _mps_reason(gpu: GpuFact) -> str | None:
+    if gpu.mig == "on":
+        return "is in MIG mode"
+    return None if model_of(gpu.name, gpu.memory_mib) else f"is of no known model ({gpu.name})"
 
 
 def _whole_or_lost(nvml: Nvml, number: int) -> GpuFact:

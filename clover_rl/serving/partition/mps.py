@@ -23,6 +23,10 @@ MEASURED = MappingProxyType({"7g": 100, "4g": 49, "3g": 46, "2g": 24, "1g": 12})
 """Percentages on 132 multiprocessors. A real H100 then shows 132, 64, 60, 30 and 14 of them: measured, and
 the shares that the shipped profiles were measured with."""
 MEASURED_SMS = 132
+OTHERS = ("h100 pcie", "h100 nvl")
+"""Cards of a known family and memory with fewer multiprocessors than its model here."""
+MEMORY_TOLERANCE = 0.15
+"""As for MIG: what the driver reports and what a model's slices add up to differ by less."""
 
 
 class MpsPartition:
@@ -147,10 +151,16 @@ def _mig_is_on(nvml: Nvml, handle: object) -> bool:
 
 
 def model_of(name: str, memory_mib: float) -> GpuModel | None:
-    """The model of a card by the driver's name and its memory: `NVIDIA H100 80GB HBM3`, h100-80gb."""
+    """The model of a card by the driver's name and its memory: `NVIDIA H100 80GB HBM3`, h100-80gb.
+
+    None for a family's other models: H100 PCIe has 114 multiprocessors, H100 NVL more memory.
+    """
     words = set(re.findall(r"[a-z]+[0-9]+", name.lower()))
     kin = [each for each in gpu_models().values() if each.name.split("-")[0] in words]
-    return min(kin, key=lambda each: abs(_memory(each) - memory_mib), default=None)
+    found = min(kin, key=lambda each: abs(_memory(each) - memory_mib), default=None)
+    if found is None or any(other in name.lower() for other in OTHERS):
+        return None
+    return found if abs(memory_mib / _memory(found) - 1.0) < MEMORY_TOLERANCE else None
 
 
 def _memory(model: GpuModel) -> float:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 CONTROL = "nvidia-cuda-mps-control"
 PREFIX = "clover-rl-mps-"
 """Folders lie in the system's folder for temporary files: a socket's path must be shorter than 108 bytes."""
+TRIES = 5
 ANSWER_S, QUIT_S, WATCH_S = 10.0, 15.0, 1.0
 _BASE = Path(tempfile.gettempdir())
 
@@ -50,8 +51,7 @@ class MpsDaemon:
             )
         sweep()
         self._devices = ",".join(devices)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-", dir=_BASE))
-        self._lock = _locked(self.folder)
+        self.folder, self._lock = _own_folder()
         self._stop = threading.Event()
         self.restarts = 0
         try:
@@ -141,6 +141,17 @@ def sweep() -> int:
         lock.close()
         found += 1
     return found
+
+
+def _own_folder() -> tuple[Path, IO[str]]:
+    """A new folder and its lock."""
+    for _ in range(TRIES):
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-", dir=_BASE))
+        try:
+            return folder, _locked(folder)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)  # another server's sweep came before the lock
+    raise ServingError("no folder for the MPS daemon lasts", where=str(_BASE), fix="see who removes it")
 
 
 def _locked(folder: Path) -> IO[str]:

@@ -141,4 +141,6 @@ class EnergyMeter:
             grown = 0.5 * (last.power_w + power_w) * max(now_s - last.at_s, 0.0)
         method: Method = last.method if counter is not None else "integrated"
         joules = last.joules + grown
-        return GpuReading(last.name, now_s, joules, power_w, memory, method, last.kind, last.gaps)
+        # the interval in which a GPU comes back has its gap too, wherever that began
+        gaps = last.gaps + (last.trouble is not None)
+        return GpuReading(last.name, now_s, joules, power_w, memory, method, last.kind, gaps)

@@ -67,6 +67,8 @@ def test_a_leading_axis_of_one_may_be_left_out_and_numbers_are_converted_where_n
             "has 3 labels a request, `scores` answers 1",
         ),
         ({"x": np.array([None, 1], object)}, "cannot be read as arrays"),
+        ({"x": np.full((2, 5), 1e60)}, "array `x` holds values that FP32 cannot"),
+        ({"x": np.ones((2, 5)), "labels": np.array(3)}, "array `labels` is one number"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_in_one_sentence(
@@ -78,10 +80,20 @@ def test_a_file_that_does_not_fit_is_refused_in_one_sentence(
     assert "samples.npz" in str(refused.value)
 
 
+def test_integers_that_would_become_others_are_refused(tmp_path: Path) -> None:
+    pixels = (TensorSpec("x", "UINT8", (-1, 2)),)
+    kept = Samples.read(saved(tmp_path, x=np.array([[0, 255]], np.uint16)), pixels, SCORES, None)
+    assert kept.inputs["x"].tolist() == [[[0, 255]]]
+    with pytest.raises(InputError, match="holds values that UINT8 cannot"):
+        Samples.read(saved(tmp_path, x=np.array([[0, 300]], np.uint16)), pixels, SCORES, None)
+
+
 def test_labels_for_an_output_that_is_not_there_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, x=np.ones((2, 5)), labels=np.ones(2, int))
     with pytest.raises(InputError, match="the model has no output `logits`; use `scores`"):
         Samples.read(path, (VECTOR,), SCORES, "logits")
+    with pytest.raises(InputError, match="the model has no output `logits`"):
+        Samples.read(saved(tmp_path, x=np.ones((2, 5))), (VECTOR,), SCORES, "logits")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not really", b"\x93NUMPY"])

@@ -15,6 +15,7 @@ import pytest
 from clover_rl.envs.scenario import Scenario, load_scenario
 from clover_rl.envs.signals import draw_signals
 from clover_rl.errors import InputError
+from clover_rl.serving.live.kept import Kept
 from clover_rl.serving.live.outcome import order_of
 from clover_rl.serving.live.plan import Contest, needed_processes, predict, repeated
 from tests.cli.process import CLI, run_cli
@@ -77,6 +78,41 @@ def test_a_policy_without_its_bundle_is_refused(short: Path) -> None:
 def test_controllers_are_ordered_by_objective() -> None:
     days = {name: {"measured": {"objective": value}} for name, value in (("a", -1.0), ("b", 0.5))}
     assert order_of(days, "measured") == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--controllers=,"], "--controllers names none"),
+        (["--partition=mig", "--devices=0"], "holds the MIG slice"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_written(
+    short: Path, tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    done = run_cli(
+        "live-compare", str(short), "--partition=emulated", "--devices=", *options, f"--out={tmp_path / 'o'}"
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_day_of_another_policy_is_not_gone_on_with(short: Path, tmp_path: Path) -> None:
+    scenario = load_scenario(short)
+    signals = draw_signals(
+        scenario, scenario.model().baseline.capacity, "test", 1.0, np.random.default_rng([0, 4])
+    )
+    identity = {"scenario": scenario.to_dict(), "w": 0.1, "seed": 0, "partition": "emulated"}
+    identity |= {"signals_sha256": signals.sha256, "profile_hash": scenario.model().profile.hash}
+    kept = Kept(tmp_path, identity)
+    kept.begin()
+    kept.day("policy", {"bundle_sha256": "another", "measured": {}})
+    arguments = ["live-compare", str(short), "--partition=emulated", "--devices=", "--controllers=policy"]
+    done = run_cli(*arguments, "--policy=demo", f"--out={tmp_path}")
+    assert done.returncode == 2
+    assert "the day of another policy" in done.stderr
 
 
 @pytest.mark.slow

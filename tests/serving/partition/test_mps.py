@@ -19,7 +19,7 @@ from clover_rl.cluster.geometry import Placement
 from clover_rl.cluster.gpu import gpu_model
 from clover_rl.errors import InputError, ServingError, TransitionError
 from clover_rl.serving.partition import mps_daemon
-from clover_rl.serving.partition.mps import MpsPartition, thread_percentage
+from clover_rl.serving.partition.mps import MpsPartition, model_of, thread_percentage
 from clover_rl.serving.partition.mps_daemon import MpsDaemon, sweep
 from clover_rl.serving.partition.nvml import Nvml
 from tests.serving.partition.fake_mps import install
@@ -128,11 +128,33 @@ def test_a_daemon_that_does_not_start_says_what_the_driver_said(
         (nvml_with(mode=2), "compute mode PROHIBITED"),
         (nvml_with("NVIDIA A100-SXM4-80GB"), "no NVIDIA H100 80 GB.*profile run"),
         (nvml_with("NVIDIA GeForce RTX 4090"), "no NVIDIA H100 80 GB"),
+        (nvml_with("NVIDIA H100 PCIe"), "no NVIDIA H100 80 GB"),
     ],
 )
 def test_cards_that_mps_cannot_cut_are_refused(nvml: Nvml, message: str) -> None:
     with pytest.raises(InputError, match=message):
         MpsPartition(nvml, ["0"], H100)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_mib", "model"),
+    [
+        ("NVIDIA H100 80GB HBM3", 81_559, "h100-80gb"),
+        ("NVIDIA H200", 143_771, "h200-141gb"),
+        ("NVIDIA A100-SXM4-40GB", 40_960, "a100-40gb"),
+        ("NVIDIA A100-PCIE-40GB", 40_960, "a100-40gb"),
+        ("NVIDIA A100-SXM4-80GB", 81_920, "a100-80gb"),
+        ("NVIDIA H100 PCIe", 81_559, None),
+        ("NVIDIA H100 NVL", 95_830, None),
+        ("NVIDIA GH200 480GB", 97_871, None),
+        ("Tesla T4", 15_360, None),
+    ],
+)
+def test_a_card_is_the_model_that_was_measured_or_none(
+    name: str, memory_mib: float, model: str | None
+) -> None:
+    found = model_of(name, memory_mib)
+    assert (found.name if found else None) == model
 
 
 def test_a_card_named_twice_is_refused() -> None:

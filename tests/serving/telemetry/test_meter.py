@@ -93,7 +93,7 @@ def test_a_lost_gpu_is_said_to_be_lost_and_counts_again_when_it_is_back(clock: C
     assert reading.trouble == "the GPU is lost"
     gpu.lost, gpu.counter, clock.now = False, 50.0, 3.0  # a reset: the counter began anew
     (reading,) = meter.sample()
-    assert (reading.joules, reading.gaps, reading.trouble) == (0.0, 1, None)
+    assert (reading.joules, reading.gaps, reading.trouble) == (0.0, 2, None)  # begun, and ended
     gpu.counter, clock.now = 150.0, 4.0
     assert meter.sample()[0].joules == 100.0
 

@@ -120,6 +120,22 @@ def test_a_gap_makes_an_interval_modelled_and_the_next_is_measured_again() -> No
     assert rig.book.close(Counter(), TWO, 10.0, 20.0).kind == "measured"
 
 
+def test_a_gap_over_the_end_of_an_interval_makes_both_modelled_and_nothing_is_billed_twice() -> None:
+    rig = Rig()
+    kinds, joules = [], []
+    for interval in range(3):
+        for tenth in range(100):
+            rig.gpus[0].lost = 10 <= 100 * interval + tenth < 110
+            rig.pass_time(0.1, 30.0, 7.3)
+        energy = rig.book.close(Counter(), TWO, 10.0, rig.clock.now)
+        kinds.append(energy.kind)
+        joules.append(energy.joules)
+    power = PROFILE.power
+    assert kinds == ["modelled", "modelled", "measured"]
+    assert joules[:2] == pytest.approx([10.0 * (power.idle_w + power.parked_w)] * 2)
+    assert joules[2] == pytest.approx(3730.0)
+
+
 def test_metrics_have_dcgms_names_and_say_what_each_is_worth() -> None:
     rig = Rig()
     rig.pass_time(10.0, 3000.0, 730.0)
