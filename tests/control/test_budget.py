@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clover_rl.control.budget import GAIN, BudgetKeeper
+from clover_rl.control.budget import AIM, GAIN, BudgetKeeper
 from clover_rl.errors import InputError
 
 ROW = np.zeros(1, np.intp)
@@ -35,9 +35,35 @@ def test_it_begins_in_the_middle_and_follows_what_is_lost() -> None:
     assert over < under
 
 
-def test_a_loss_at_the_budget_leaves_the_weight() -> None:
+def test_a_loss_at_what_is_aimed_at_leaves_the_weight() -> None:
     made = keeper()
-    assert update(made, 0.01) == pytest.approx(float(keeper().w[0]))
+    for _ in range(60):
+        update(made, AIM * 0.01)
+    settled = float(made.w[0])
+    assert update(made, AIM * 0.01) == pytest.approx(settled, rel=1e-6)
+
+
+@pytest.mark.parametrize("budget", [0.005, 0.01, 0.02])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_day_loses_nearly_its_budget_and_no_more(budget: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    made = keeper(budget)
+    lost = served = 0.0
+    days = []
+    for step in range(6 * 288):
+        hour = (step + 1) / 12.0
+        load = 1e4 * (1.0 + 0.8 * np.sin(2.0 * np.pi * (hour - 9.0) / 24.0)) * rng.lognormal(0.0, 0.2)
+        # losses grow with the weight, are higher when the air is dirty, and come in jumps of whole variants
+        dirty = 1.0 + 0.6 * np.sin(2.0 * np.pi * (hour - 15.0) / 24.0)
+        wanted = 0.04 * dirty * (made.w[0] / 0.3) * rng.lognormal(0.0, 0.1)
+        loss = np.floor(wanted / 0.002) * 0.002
+        update(made, loss, load, hour % 168.0)
+        lost, served = lost + loss * load, served + load
+        if step % 288 == 287:
+            days.append(lost / served / budget)
+            lost = served = 0.0
+    assert max(days) <= 1.0
+    assert min(days[1:]) > 0.9
 
 
 def test_what_yesterday_lost_is_not_todays() -> None:
@@ -45,7 +71,8 @@ def test_what_yesterday_lost_is_not_todays() -> None:
     for _ in range(50):
         update(made, 0.05, hour=23.0)
     low = float(made.w[0])
-    assert update(made, 0.0, hour=24.5) > low
+    after = [update(made, 0.0, hour=24.5 + step / 12.0) for step in range(12)]
+    assert after[-1] > low
 
 
 def test_requests_weigh_a_loss() -> None:
