@@ -19,18 +19,21 @@ from clover_rl.agents.document import (
     PolicyFile,
     document,
     file_hash,
-    plain_values,
+    identity,
     sealed,
     with_pools,
 )
 from clover_rl.agents.equal_accuracy import equal_accuracy
 from clover_rl.agents.evaluate import LEAST_GAP, evaluate
+from clover_rl.agents.margins import MAKERS
 from clover_rl.agents.plan import RowPlan, plan_rows
 from clover_rl.agents.pooling import Pools
+from clover_rl.agents.runs import RunResult
 from clover_rl.agents.tasks import RUN_VERSION, Bench, RunTask, run_tasks
 from clover_rl.agents.windows import Window
 from clover_rl.envs.scenario import FOLDER, Scenario
 from clover_rl.errors import InputError
+from clover_rl.jsonfile import plain
 from clover_rl.simulation.model import ClusterModel
 from clover_rl.yamlfile import find_yaml, validate_model
 
@@ -42,7 +45,7 @@ TOLERANCE = 1e-6
 _NO_FIGURES = frozenset({"decision_us"})
 """Times of decisions: no two runs share them."""
 _ABSOLUTE = 1e-12
-_COMPARED = ("scenario", "model", "margins", "intensity_kind", "sci", "windows", "equal_accuracy")
+_COMPARED = ("model", "margins", "windows", "equal_accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +178,12 @@ def check_document(
     Raises:
         InputError: naming the first figure that differs.
     """
+    _require_form(content, located.inputs)
     inputs, policies = located.inputs, dict(zip(_names(located), located.bundles, strict=True))
     windows = _named(windows, content["inputs"])
     same_version = content["model"].get("clover_rl") == __version__
+    head = plain(identity(located.scenario, inputs))
+    _require_alike(head, {name: content.get(name) for name in head}, tolerance, keys=False)
     if sample is None:
         evaluation = evaluate(
             located.scenario,
@@ -192,7 +198,7 @@ def check_document(
             jobs=jobs,
             progress=progress,
         )
-        again = plain_values(document(evaluation, inputs, ""))
+        again = plain(document(evaluation, inputs, ""))
         _require_alike(
             {name: again[name] for name in _COMPARED},
             {name: content.get(name) for name in _COMPARED},
@@ -212,6 +218,35 @@ def check_document(
             fix="ask for the file as it was written",
         )
     return report
+
+
+def _require_form(content: Mapping[str, Any], inputs: Inputs) -> None:
+    """Refuse a file that lacks what is read of it below, or has something else in its place."""
+    place = "model"
+    try:
+        for place in ("model", "margins", "inputs"):
+            content[place].keys()
+        for kind in ("oracle", *(name for name in inputs.against if name in MAKERS)):
+            place = f"margins.{kind}"
+            float(content["margins"][kind])
+        for at, row in enumerate(content["windows"]):
+            place = f"windows[{at}]"
+            for key in ("window", "w", "conditions", "causes", "gap", "best_static"):
+                row[key]
+            for name, run in row["controllers"].items():
+                place = f"windows[{at}].controllers.{name}"
+                if run is None and name in inputs.pools:
+                    continue  # a pool has no figures where a member has none
+                run["headroom_share"], run["saving"]
+                if not all(run[key] is None or _number(run[key]) for key in RunResult.__slots__):
+                    raise TypeError("text for a number")
+                run["objective"] + 0.0
+        content["equal_accuracy"][:0]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{place} is not as `clover-rl evaluate` writes it ({type(error).__name__}: {error})",
+            fix="ask for the file as it was written",
+        ) from None
 
 
 def _named(windows: Sequence[Window], asked: Mapping[str, Any]) -> list[Window]:
@@ -248,7 +283,7 @@ def _check_sample(
             bench, inputs.weights, inputs.against, conditions=each, budget=inputs.accuracy_budget
         )
     ]
-    _require_rows(plans, rows, content["model"], bench.facts)
+    _require_rows(plans, rows, content["model"], bench.facts, windows, inputs.pools)
     places = [(at, name) for at, plan in enumerate(plans) for name in [*plan.runs, "static"]]
     rng = np.random.default_rng(seed)
     chosen = [places[i] for i in sorted(rng.permutation(len(places))[:sample].tolist())]
@@ -274,7 +309,7 @@ def _check_sample(
     equal = [with_pools(row, inputs.pools) for row in equal_accuracy(members)]
     again = {"windows": [with_pools(row, inputs.pools) for row in members], "equal_accuracy": equal}
     declared = {"windows": list(rows), "equal_accuracy": content["equal_accuracy"]}
-    _require_alike(plain_values(again), declared, tolerance, keys=True)
+    _require_alike(plain(again), declared, tolerance, keys=True)
     return CheckReport(len(chosen), len(places), len(rows), tolerance)
 
 
@@ -298,8 +333,10 @@ def _require_rows(
     rows: Sequence[Mapping[str, Any]],
     declared: Mapping[str, Any],
     facts: Mapping[str, Any],
+    windows: Sequence[Window],
+    pools: Pools,
 ) -> None:
-    """Refuse missing rows and controllers, and another model."""
+    """Refuse another model, and rows, windows and controllers that are not those of the inputs."""
     same = declared.get("clover_rl") == __version__ and declared.get("run_version") == RUN_VERSION
     for name, value in facts.items():
         if name not in ("clover_rl", "run_version") and declared.get(name) != value:
@@ -313,9 +350,17 @@ def _require_rows(
         mine = (plan.at, plan.w, plan.conditions.to_dict())
         if (row["window"], row["w"], row["conditions"]) != mine:
             raise InputError(f"windows[{at}] is another row than its inputs make in that place")
-        missing = [name for name in (*plan.runs, "static") if name not in row["controllers"]]
-        if missing:
-            raise InputError(f"windows[{at}].controllers.{missing[0]} is missing")
+        about = plain(windows[plan.at].to_dict()) | {"sla_ms": facts["sla_ms"]}
+        stated = {name: row.get(name) for name in about}
+        _require_alike(about, stated, TOLERANCE, keys=False, at=f"windows[{at}]")
+        names = {*plan.runs, "static", *pools}
+        for name in sorted(names ^ set(row["controllers"])):
+            what = "is missing" if name in names else "is none of those that its inputs name"
+            raise InputError(f"windows[{at}].controllers.{name} {what}")
+        if row["causes"] is None:
+            for name, run in row["controllers"].items():
+                if run and (run.get("saving") or run.get("blind_run")):
+                    raise InputError(f"windows[{at}].controllers.{name} has savings, and none were asked for")
 
 
 def _require_derived(plans: Sequence[RowPlan], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -367,7 +412,8 @@ def _differences(
         for index, (mine, theirs) in enumerate(zip(again, declared, strict=False)):
             yield from _differences(mine, theirs, tolerance, keys, f"{at}[{index}]")
     elif _number(again) and _number(declared):
-        if abs(again - declared) > tolerance * max(abs(again), abs(declared)) + _ABSOLUTE:
+        # written so that NaN and infinities, which no file holds that was written here, are differences
+        if not abs(again - declared) <= tolerance * max(abs(again), abs(declared)) + _ABSOLUTE:
             yield at, again, declared
     elif again != declared:
         yield at, again, declared

@@ -14,9 +14,11 @@ from clover_rl.agents.evaluate import Evaluation
 from clover_rl.agents.pooling import Pools, pooled
 from clover_rl.agents.run_store import content_hash
 from clover_rl.agents.train.record import versions
+from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
+from clover_rl.jsonfile import plain
 
-__all__ = ["FORMAT", "Inputs", "PolicyFile", "document", "file_hash", "plain_values", "sealed", "with_pools"]
+__all__ = ["FORMAT", "Inputs", "PolicyFile", "document", "file_hash", "identity", "sealed", "with_pools"]
 
 FORMAT = 3
 """Version of the result file's form."""
@@ -124,43 +126,39 @@ def _file(path: Path) -> dict[str, str]:
 def document(evaluation: Evaluation, inputs: Inputs, command: str) -> dict[str, Any]:
     """The result file of an evaluation, as JSON values."""
     scenario = evaluation.scenario
-    account = scenario.sci
     rows = [with_pools(row.to_dict(), inputs.pools) for row in evaluation.rows]
     equal = [with_pools(row, inputs.pools) for row in equal_accuracy([r.to_dict() for r in evaluation.rows])]
     return sealed(
         {
             "format": FORMAT,
-            "scenario": scenario.name,
+            **identity(scenario, inputs),
             "scenario_definition": scenario.to_dict(),
             "command": command,
-            "seed": inputs.seed,
             "versions": versions(),
             "model": dict(evaluation.facts),
             "inputs": inputs.to_dict(),
             "margins": evaluation.margins,
-            "intensity_kind": scenario.carbon.kind,
-            "sci": account.to_dict() if account else None,
             "windows": rows,
             "equal_accuracy": equal,
         }
     )
 
 
+def identity(scenario: Scenario, inputs: Inputs) -> dict[str, Any]:
+    """What a result file says at its head of what was evaluated."""
+    account = scenario.sci
+    return {
+        "scenario": scenario.name,
+        "seed": inputs.seed,
+        "intensity_kind": scenario.carbon.kind,
+        "sci": account.to_dict() if account else None,
+    }
+
+
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """With the checksum of everything else."""
-    plain = plain_values({key: value for key, value in content.items() if key != "checksum"})
-    return {**plain, "checksum": content_hash(plain)}
-
-
-def plain_values(value: Any) -> Any:
-    """NaN and infinities are no JSON: they become null; tuples become lists."""
-    if isinstance(value, float) and value - value != 0.0:
-        return None
-    if isinstance(value, dict):
-        return {key: plain_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_values(item) for item in value]
-    return value
+    values = plain({key: value for key, value in content.items() if key != "checksum"})
+    return {**values, "checksum": content_hash(values)}
 
 
 def with_pools(row: dict[str, Any], pools: Pools) -> dict[str, Any]:

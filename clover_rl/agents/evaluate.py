@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from clover_rl.agents.bundle import Bundle
@@ -77,15 +76,9 @@ class WindowResult:
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON document shows it."""
-        carbon = self.window.signals.carbon
-        start = carbon.epoch and carbon.epoch + timedelta(seconds=self.window.signals.start)
         return {
             "window": self.index,
-            "carbon": self.window.carbon,
-            "load": self.window.load,
-            "start_utc": start.isoformat() if start else None,
-            "load_factor": self.window.signals.load_factor,
-            "steps": self.window.steps,
+            **self.window.to_dict(),
             "w": self.w,
             "sla_ms": self.sla_ms,
             "gap": self.gap,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,18 @@ class Window:
     signals: EpisodeSignals
     steps: int
     seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a result file's row says of it."""
+        carbon = self.signals.carbon
+        start = carbon.epoch and carbon.epoch + timedelta(seconds=self.signals.start)
+        return {
+            "carbon": self.carbon,
+            "load": self.load,
+            "start_utc": start.isoformat() if start else None,
+            "load_factor": self.signals.load_factor,
+            "steps": self.steps,
+        }
 
 
 def generated_windows(

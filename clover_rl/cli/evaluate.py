@@ -119,7 +119,7 @@ def evaluate(
         days=days,
         count=windows,
         seed=seed,
-        weights=w or chosen.weights.evaluate,
+        weights=list(dict.fromkeys(w or chosen.weights.evaluate)),
         against=[name.strip() for name in against.split(",") if name.strip()],
         causes=(ALL,) if causes else (),
         conditions=ROBUST if robust else (PLAIN,),

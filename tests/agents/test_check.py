@@ -141,7 +141,78 @@ def best_static(content: dict[str, Any]) -> None:
         row["best_static"] = "2x[7g:X]"
 
 
+def infinite(content: dict[str, Any]) -> None:
+    content["windows"][0]["controllers"]["policy"]["carbon_g_per_request"] = float("inf")
+
+
+def undefined(content: dict[str, Any]) -> None:
+    content["windows"][0]["controllers"]["policy"]["sla_held"] = float("nan")
+
+
+def seed_of_another(content: dict[str, Any]) -> None:
+    content["seed"] = 77
+
+
+def invented_controller(content: dict[str, Any]) -> None:
+    for row in content["windows"]:
+        row["controllers"]["mine"] = row["controllers"]["policy"] | {"objective": 0.5, "headroom_share": 9.9}
+
+
+def invented_saving(content: dict[str, Any]) -> None:
+    row = next(row for row in content["windows"] if row["causes"] is None)
+    row["controllers"]["policy"]["saving"] = {"total": 0.99, "variants": 0.99}
+
+
+def another_window(content: dict[str, Any]) -> None:
+    content["windows"][0]["steps"] = 999_999
+
+
+def another_sla(content: dict[str, Any]) -> None:
+    for row in content["windows"]:
+        row["sla_ms"] = 1.0
+
+
+def another_kind(content: dict[str, Any]) -> None:
+    content["intensity_kind"] = "marginal"
+
+
+def model_dropped(content: dict[str, Any]) -> None:
+    del content["model"]
+
+
+def share_dropped(content: dict[str, Any]) -> None:
+    del content["windows"][0]["controllers"]["policy"]["headroom_share"]
+
+
+def margins_dropped(content: dict[str, Any]) -> None:
+    content["margins"] = {}
+
+
+def row_of_numbers(content: dict[str, Any]) -> None:
+    content["windows"][0] = 5
+
+
+def objective_of_letters(content: dict[str, Any]) -> None:
+    content["windows"][0]["controllers"]["policy"]["objective"] = "good"
+
+
+INVENTED = (
+    (seed_of_another, "seed is 77"),
+    (invented_controller, r"controllers\.mine (is none of those|is .* and absent)"),
+    (invented_saving, r"controllers\.policy(\.saving| has savings)"),
+    (another_window, r"windows\[0\]\.steps is 999999"),
+    (another_sla, r"windows\[0\]\.sla_ms is 1\.0"),
+    (another_kind, "intensity_kind is marginal"),
+    (model_dropped, "model is not as"),
+    (share_dropped, r"controllers\.policy is not as"),
+    (margins_dropped, r"margins\.oracle is not as"),
+    (row_of_numbers, r"windows\[0\] is not as"),
+    (objective_of_letters, r"controllers\.policy is not as"),
+)
+
 TAMPERED = (
+    (infinite, r"policy\.carbon_g_per_request is (inf|None)"),
+    (undefined, r"policy\.sla_held is (nan|None)"),
     (figure, r"windows\[1\]\.controllers\.policy\.carbon_g_per_request is .* when it is done again"),
     (share, r"policy\.headroom_share is 0\.99"),
     (gap, r"gap is "),
@@ -187,6 +258,17 @@ def test_a_static_configuration_that_is_not_the_best_is_found_out_by_sample(
     row["controllers"]["static"] |= {name: getattr(figures, name) for name in figures.__slots__}
     with pytest.raises(InputError, match="is better"):
         check(sealed(changed), small_model, windows, sample=100)
+
+
+@pytest.mark.parametrize(("tamper", "sentence"), INVENTED, ids=lambda item: getattr(item, "__name__", ""))
+def test_what_is_invented_or_missing_is_found_out_whole_and_by_sample(
+    result: dict[str, Any], small_model: ClusterModel, windows: list[Window], tamper: Tamper, sentence: str
+) -> None:
+    changed = copy.deepcopy(result)
+    tamper(changed)
+    for sample in (None, 1):
+        with pytest.raises(InputError, match=sentence):
+            check(sealed(changed), small_model, windows, sample=sample)
 
 
 @pytest.mark.parametrize("tamper", [figure, cause, row_dropped, controller_dropped, best_static])
