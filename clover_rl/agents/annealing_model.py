@@ -16,9 +16,10 @@ __all__ = ["ModelAnnealingController"]
 
 
 class ModelAnnealingController:
-    """The same neighbourhood, schedule, trigger and stopping rules; candidates are looked up, not deployed.
+    """The same neighbourhood, schedule and trigger; candidates are looked up, not deployed.
 
-    What remains of Clover's handicap is its search and that it parks no GPU: the table replaces trials, at
+    A search ends when none of its last proposals was better, as Clover's does; its limit on new live trials has
+    no meaning here. What remains of Clover's handicap is its search and that it parks no GPU: the table replaces trials, at
     the last interval's load. It optimises whenever the intensity has moved far enough or an hour has passed,
     since a look-up costs nothing.
 

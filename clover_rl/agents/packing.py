@@ -80,6 +80,13 @@ def pack(run: Path, bundle: Path, evaluation: Path, into: Path) -> ShippedPolicy
             where=str(evaluation),
             fix="evaluate the bundle on its own scenario",
         )
+    evaluated = [each.get("sha256") for each in (document.get("inputs") or {}).get("policies", [])]
+    if evaluated != [opened.sha256]:
+        raise InputError(
+            "is not the evaluation of this bundle alone",
+            where=str(evaluation),
+            fix=f"evaluate it: --policy {bundle.name}",
+        )
     record = _record(opened, bundle, run, training, document, where=str(evaluation))
     packed = ShippedPolicy(bundle.stem, into / bundle.stem)
     training["command"] = _portable(str(training.get("command", "")))
@@ -116,7 +123,8 @@ def _record(
         ) from None
     name = opened.name
     commands = [
-        str(training.get("command", "")),
+        # with the recipe beside the record: the shipped one of its name may have other values by now
+        f"{_without_recipe(str(training.get('command', '')))} --recipe {bundle.stem}/recipe.yaml",
         f"clover-rl export {run} -o {bundle.name} --name {shlex.quote(name)}",
         str(document.get("command", "")),
     ]
@@ -132,6 +140,14 @@ def _record(
         "windows": rows,
     }
     return validate_model(content, Record, where=where)
+
+
+def _without_recipe(command: str) -> str:
+    words = shlex.split(command)
+    while "--recipe" in words:
+        at = words.index("--recipe")
+        del words[at : at + 2]
+    return shlex.join(words)
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

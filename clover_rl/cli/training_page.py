@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from clover_rl.agents.train.recipe import RECIPES, CommonRecipe, load_recipe, recipe_names
-from clover_rl.agents.train.space import Range, load_space
+from clover_rl.agents.train.space import Range, load_space, space_of
 from clover_rl.cli.docstrings import items_of
 from clover_rl.cli.scenario_page import fill, table
 
@@ -21,7 +21,7 @@ def tables() -> dict[str, str]:
 def _recipes() -> str:
     shipped = [["name", "what it does", "searched by `tune`"], ["---"] * 3]
     for name in recipe_names():
-        searched = ", ".join(f"`{field}`" for field in load_space(load_recipe(name).algorithm).fields)
+        searched = ", ".join(f"`{field}`" for field in load_space(space_of(load_recipe(name))).fields)
         shipped.append([f"`{name}`", load_recipe(name).about, searched])
     return table(shipped)
 
@@ -56,13 +56,13 @@ def _meaning(key: str) -> str:
 
 def _spaces() -> str:
     rows = [["recipe", "key", "searched"], ["---"] * 3]
-    for algorithm in RECIPES:
-        for name, part in load_space(algorithm).fields.items():
+    for recipe in recipe_names():
+        for name, part in load_space(space_of(load_recipe(recipe))).fields.items():
             if isinstance(part, Range):
                 shown = f"{part.low:g} to {part.high:g}{', logarithmically' if part.log else ''}"
             else:
                 shown = ", ".join(_value(item) for item in part.choices)
-            rows.append([f"`{algorithm}`", f"`{name}`", shown])
+            rows.append([f"`{recipe}`", f"`{name}`", shown])
     return table(rows)
 
 

@@ -44,7 +44,7 @@ def tune(
     from clover_rl.agents.train.interruption import Interruption
     from clover_rl.agents.train.recipe import load_recipe
     from clover_rl.agents.train.run import TrainingInterrupted
-    from clover_rl.agents.train.space import load_space
+    from clover_rl.agents.train.space import load_space, space_of
     from clover_rl.cli.models import model_of
     from clover_rl.cli.train import remark
 
@@ -52,7 +52,7 @@ def tune(
     budget: dict[str, object] = {} if seconds is None else {"seconds": seconds, "steps": None}
     budget |= {} if steps is None else {"steps": steps}
     plan = load_recipe(recipe, **budget)
-    searched = load_space(space or plan.algorithm)
+    searched = load_space(space or space_of(plan))
     folder = out or Path("runs") / f"tune-{chosen.name}-{plan.name}"
     model_of(chosen)
     note(f"tuning {plan.name} on {chosen.name}, {trials} trials; tensorboard --logdir {folder}")

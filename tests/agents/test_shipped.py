@@ -153,7 +153,7 @@ def test_a_packed_policy_says_how_it_was_made_and_what_it_achieved(
     policy = shipped_policy("small")
     assert policy.bundle.read_bytes() == bundle_path.read_bytes()
     record = policy.record()
-    assert record.commands[0] == "clover-rl train small"
+    assert record.commands[0] == "clover-rl train small --recipe small/recipe.yaml"
     assert record.commands[1].startswith("clover-rl export small -o small.clover --name ")
     assert record.commands[2] == "clover-rl evaluate small.yaml --days 0.1"
     assert json.loads(policy.training.read_text())["history"]
@@ -197,6 +197,9 @@ def test_packing_refuses_what_does_not_belong_together(
         attempt(right | {"scenario": "demo"})
     with pytest.raises(InputError, match="no document of `clover-rl evaluate --json` with one policy"):
         attempt(right | {"windows": [{"controllers": {}}]})
+    other = right["inputs"] | {"policies": [right["inputs"]["policies"][0] | {"sha256": "0" * 64}]}
+    with pytest.raises(InputError, match="is not the evaluation of this bundle alone"):
+        attempt(right | {"inputs": other})
     with pytest.raises(InputError, match=r"evaluation\.json: .*windows"):
         attempt(right | {"windows": []})
     with pytest.raises(InputError, match="is no JSON"):

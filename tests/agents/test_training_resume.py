@@ -37,6 +37,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 CASES = [
     ("pretrained", 640, [2]),  # cloning
     ("pretrained", 640, [9]),  # exact
+    ("pretrained", 640, [18]),  # exact, after its last step: its averaged weights are still to be taken
     ("pretrained", 3200, [92]),  # MaskablePPO
     ("table-head", 640, [2]),
     ("maskable-ppo", 1024, [2, 1]),
@@ -133,6 +134,21 @@ def test_what_cannot_be_resumed_is_one_sentence(
     (tmp_path / "state.pt").unlink()
     with pytest.raises(InputError, match="training had not begun"):
         resume(tmp_path, scenario=small_scenario)
+
+
+def test_a_run_whose_traces_have_changed_is_not_gone_on_with(
+    small_scenario: Scenario, tmp_path: Path
+) -> None:
+    load = tmp_path / "load.csv"
+    rows = [f"{300 * step},{3000 + 10 * (step % 7)}" for step in range(2000)]
+    load.write_text("\n".join(["offset_s,requests", *rows, ""]))
+    own = load_scenario(small_scenario, load={"files": [str(load)], "train_share": 0.75, "bin_s": 300.0})
+    out = tmp_path / "run"
+    with pytest.raises(TrainingInterrupted):
+        train(own, quick(steps=640, validation_episodes=1), out, seed=5, stop=after(3))
+    load.write_text(load.read_text().replace(",3000", ",9000"))
+    with pytest.raises(InputError, match="the traces that the run was begun with changed since"):
+        resume(out, scenario=load_scenario(out / "scenario.yaml"))
 
 
 def test_a_scenario_of_a_run_folder_is_the_runs_own(interrupted: Path, small_scenario: Scenario) -> None:

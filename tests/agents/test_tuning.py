@@ -8,9 +8,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from clover_rl.agents.train.recipe import RECIPES, load_recipe
+from clover_rl.agents.train.recipe import load_recipe, recipe_names
 from clover_rl.agents.train.run import TrainingInterrupted, TrainingProgress
-from clover_rl.agents.train.space import Space, load_space
+from clover_rl.agents.train.space import Space, load_space, space_of
 from clover_rl.agents.train.tuning import Tuning, _own_values, tune
 from clover_rl.envs.scenario import Scenario
 from clover_rl.errors import InputError
@@ -33,9 +33,10 @@ def search(scenario: Scenario, out: Path, trials: int, **named: object) -> Tunin
     return tune(scenario, RECIPE, SPACE, out, trials=trials, **named)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("algorithm", list(RECIPES))
-def test_shipped_spaces_fit_and_hold_the_shipped_recipe(algorithm: str) -> None:
-    space, recipe = load_space(algorithm), load_recipe(algorithm)
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_spaces_fit_and_hold_the_shipped_recipe(name: str) -> None:
+    recipe = load_recipe(name)
+    space = load_space(space_of(recipe))
     space.check(recipe, where="space")
     own = _own_values(recipe, space)
     assert own is not None  # which is then the first trial

@@ -15,7 +15,7 @@ from clover_rl.yamlfile import find_yaml, load_model
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Choice", "Range", "Space", "load_space"]
+__all__ = ["Choice", "Range", "Space", "load_space", "space_of"]
 
 FOLDER = Path(__file__).parent / "spaces"
 FIXED = ("name", "about", "algorithm", "seconds", "steps", "threads")
@@ -126,8 +126,13 @@ def applied(recipe: Recipe, values: dict[str, Any], *, where: str = "a trial") -
     return parse_recipe(recipe.model_dump(mode="json") | values, where=where)
 
 
+def space_of(recipe: Recipe) -> str:
+    """Name of the shipped space that a recipe is searched over: its own, or its algorithm's."""
+    return recipe.name if (FOLDER / f"{recipe.name}.yaml").is_file() else recipe.algorithm
+
+
 def load_space(name: str | Path) -> Space:
-    """A space by the name of a shipped one (that of its algorithm), or from a YAML file.
+    """A space by the name of a shipped one (see `space_of`), or from a YAML file.
 
     Raises:
         InputError: unknown name, or a file that is wrong.

@@ -70,14 +70,20 @@ def write_started(out: Path, started: Started) -> None:
     scenario = started.scenario.to_dict(absolute=True)
     (out / SCENARIO).write_text(yaml.safe_dump(scenario, sort_keys=False))
     (out / RECIPE).write_text(yaml.safe_dump(started.recipe.model_dump(mode="json"), sort_keys=False))
-    (out / BEGUN).write_text(json.dumps({"seed": started.seed, "command": started.command}, indent=1))
+    begun = {"seed": started.seed, "command": started.command, **_hashes(started.scenario)}
+    (out / BEGUN).write_text(json.dumps(begun, indent=1))
+
+
+def _hashes(scenario: Scenario) -> dict[str, str]:
+    """Of the files that a scenario reads."""
+    return {"profile_hash": scenario.loaded_profile.hash, "traces_sha256": scenario.traces_hash}
 
 
 def read_started(out: Path) -> Started:
     """What a run folder was begun with.
 
     Raises:
-        InputError: no run folder, or one whose files cannot be read.
+        InputError: no run folder, one that cannot be read, or one whose profile or traces have changed.
     """
     if not (out / BEGUN).is_file():
         raise InputError("is no run folder of `clover-rl train`", where=str(out), fix="name its --out folder")
@@ -88,4 +94,13 @@ def read_started(out: Path) -> Started:
         raise InputError(
             "cannot be read", where=str(out / BEGUN), fix="train anew in another folder"
         ) from None
-    return Started(load_scenario(out / SCENARIO), load_recipe(out / RECIPE), seed, command)
+    scenario = load_scenario(out / SCENARIO)
+    for name, value in _hashes(scenario).items():
+        if begun.get(name, value) != value:
+            what = "profile" if name == "profile_hash" else "traces"
+            raise InputError(
+                f"the {what} that the run was begun with changed since",
+                where=str(out / SCENARIO),
+                fix="put the former files back, or train anew",
+            )
+    return Started(scenario, load_recipe(out / RECIPE), seed, command)
