@@ -18,10 +18,10 @@ __all__ = ["ModelAnnealingController"]
 class ModelAnnealingController:
     """The same neighbourhood, schedule and trigger; candidates are looked up, not deployed.
 
-    A search ends when none of its last proposals was better, as Clover's does; its limit on new live trials has
-    no meaning here. What remains of Clover's handicap is its search and that it parks no GPU: the table replaces trials, at
-    the last interval's load. It optimises whenever the intensity has moved far enough or an hour has passed,
-    since a look-up costs nothing.
+    A search ends when none of its last proposals was better, as Clover's does; its limit on new live trials
+    has no meaning here. What remains of Clover's handicap is its search and that it parks no GPU: the table
+    replaces trials, at the last interval's load. It optimises whenever the intensity has moved far enough or
+    an hour has passed, since a look-up costs nothing.
 
     Args:
         model: what is believed of the cluster.
