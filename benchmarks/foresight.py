@@ -10,17 +10,15 @@ somebody who knows the coming load itself can have.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.trace_window import trace_parser, trace_window
 from clover_rl.agents.best_static import StaticRuns
 from clover_rl.agents.margins import oracle_for, tuned_margin
 from clover_rl.agents.runs import run_controller, summarise
-from clover_rl.cli.chosen import chosen_scenario, chosen_windows
 from clover_rl.control.controller import Decision
 from clover_rl.control.scorer import ActionScorer
 from clover_rl.control.state import ControlState
@@ -70,29 +68,13 @@ class ToldController:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the share of headroom at each weight."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.foresight", description=__doc__)
-    parser.add_argument("scenario")
-    parser.add_argument("--carbon", type=Path, required=True)
-    parser.add_argument("--load", type=Path, required=True)
-    parser.add_argument("--start", required=True)
-    parser.add_argument("--days", type=float, default=14.0)
+    parser = trace_parser("benchmarks.foresight", __doc__)
     parser.add_argument("--bin-s", type=float, required=True, help="length of the load's bins, s")
     parser.add_argument("--w", type=float, action="append", help="weight of carbon; may be repeated")
     parser.add_argument("--margin", type=float, default=0.03)
     asked = parser.parse_args(arguments)
-    scenario = chosen_scenario(asked.scenario, [])
+    scenario, window = trace_window(asked)
     model = scenario.model()
-    (window,) = chosen_windows(
-        scenario,
-        model,
-        [asked.carbon],
-        [asked.load],
-        start=asked.start,
-        days=asked.days,
-        count=1,
-        split="test",
-        seed=1,
-    )
     every = round(asked.bin_s / scenario.interval_s)
     signals, steps, seed = window.signals, window.steps, window.seed
     first = signals.load.start_s

@@ -9,7 +9,6 @@ more often can be set beside the `search` that holds it as often.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.trace_window import trace_parser, trace_window
 from clover_rl.agents.bundle import open_bundle
 from clover_rl.agents.equal_accuracy import LOSSES, at_loss
 from clover_rl.agents.margins import FORECAST_MARGINS, search_for
@@ -24,7 +24,6 @@ from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.runs import run_controller, summarise
 from clover_rl.agents.shipped import resolve_bundle
 from clover_rl.agents.windows import Window
-from clover_rl.cli.chosen import chosen_scenario, chosen_windows
 from clover_rl.envs.scenario import Scenario
 
 __all__ = ["main"]
@@ -61,29 +60,11 @@ def _told(name: str, runs: Sequence[dict[str, Any]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one row for the policy and one for each margin."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reserve", description=__doc__)
-    parser.add_argument("scenario")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser = trace_parser("benchmarks.reserve", __doc__)
     parser.add_argument("--policy", help="name or file; the scenario's shipped one when left out")
-    parser.add_argument("--carbon", type=Path, required=True)
-    parser.add_argument("--load", type=Path, required=True)
-    parser.add_argument("--start", required=True)
-    parser.add_argument("--days", type=float, default=14.0)
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args(arguments)
-    scenario = chosen_scenario(asked.scenario, asked.set)
-    model = scenario.model()
-    (window,) = chosen_windows(
-        scenario,
-        model,
-        [asked.carbon],
-        [asked.load],
-        start=asked.start,
-        days=asked.days,
-        count=1,
-        split="test",
-        seed=1,
-    )
+    scenario, window = trace_window(asked)
     policy = resolve_bundle(asked.policy or asked.scenario)
     rows = [("policy", 0.0), *(("search", margin) for margin in FORECAST_MARGINS)]
     tasks = [(name, margin, w) for name, margin in rows for w in WEIGHTS]
