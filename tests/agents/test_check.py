@@ -266,9 +266,11 @@ def test_what_is_invented_or_missing_is_found_out_whole_and_by_sample(
 ) -> None:
     changed = copy.deepcopy(result)
     tamper(changed)
-    for sample in (None, 1):
+    with pytest.raises(InputError, match=sentence):
+        check(sealed(changed), small_model, windows, sample=1)
+    if tamper not in (another_window, another_sla):  # a whole check takes all runs: two of a kind will do
         with pytest.raises(InputError, match=sentence):
-            check(sealed(changed), small_model, windows, sample=sample)
+            check(sealed(changed), small_model, windows)
 
 
 @pytest.mark.parametrize("tamper", [figure, cause, row_dropped, controller_dropped, best_static])
