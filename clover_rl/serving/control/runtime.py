@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clover_rl.agents.budgeted import within
 from clover_rl.agents.bundle import Bundle, open_bundle
+from clover_rl.agents.margins import MAKERS
 from clover_rl.agents.policy import PolicyController
 from clover_rl.agents.registry import make_controller
 from clover_rl.cluster.carbon import JOULES_PER_KWH
@@ -311,6 +312,11 @@ class Runtime:
     def _named(self, name: str) -> InCharge:
         if name.endswith(".clover"):
             return self._policy(open_bundle(Path(name)))
+        return self._built_in(name)
+
+    def _built_in(self, name: str) -> InCharge:
+        if name in MAKERS:
+            log.info("controller %s: its margin is tuned now if it never was, which takes minutes", name)
         return InCharge(make_controller(name, self.scenario, self.model))
 
     def _restored(self, activation: Activation) -> InCharge:
@@ -355,7 +361,7 @@ class Runtime:
         Raises:
             InputError: no such controller.
         """
-        in_charge = InCharge(make_controller(name, self.scenario, self.model))
+        in_charge = self._built_in(name)
         return in_charge, self._hand_over(in_charge, "activated")
 
     def put_in_charge(self, in_charge: InCharge, reason: str) -> InCharge:
