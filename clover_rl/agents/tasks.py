@@ -25,6 +25,7 @@ from clover_rl.agents.shown import BlindTwin, StaleFeeds
 from clover_rl.agents.static import StaticController
 from clover_rl.agents.windows import Window
 from clover_rl.cluster.configuration import ClusterConfiguration
+from clover_rl.control.budget import KEEPER_VERSION
 from clover_rl.control.controller import Controller
 from clover_rl.control.scorer import SCORER_VERSION
 from clover_rl.envs.scenario import Scenario
@@ -117,7 +118,11 @@ class Bench:
             **({"controller_version": version} if version else {}),
             "bundle_sha256": bundle.sha256 if bundle else None,
             "conditions": task.conditions.to_dict(),
-            **({} if task.budget is None else {"accuracy_budget": task.budget}),
+            **(
+                {}
+                if task.budget is None
+                else {"accuracy_budget": task.budget, "keeper_version": KEEPER_VERSION}
+            ),
         }
 
     def key(self, task: RunTask, w: float) -> str:

@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from clover_rl.errors import InputError
 
-__all__ = ["BudgetKeeper", "check_budget"]
+__all__ = ["KEEPER_VERSION", "BudgetKeeper", "check_budget"]
+
+KEEPER_VERSION = 2
+"""Goes up when weights are moved otherwise than before, so that kept runs within a budget are done anew."""
 
 Floats = NDArray[np.float64]
 

@@ -62,7 +62,7 @@ def scenario_identity(scenario: Scenario) -> tuple[Any, ...]:
     carbon = content.get("carbon", {}) | {"files": []}
     load = content.get("load", {}) | {"files": []}
     plain = content | {"profile": "", "carbon": carbon, "load": load}
-    return json.dumps(plain, sort_keys=True, default=str), scenario.loaded_profile.hash, scenario.traces_hash
+    return json.dumps(plain, sort_keys=True, default=str), *_hashes(scenario).values()
 
 
 def write_started(out: Path, started: Started) -> None:

@@ -199,15 +199,15 @@ def _exact_phases(
     state: State | None,
 ) -> None:
     until = recipe.clone_share + recipe.exact_share
-    under_way = state is not None and bool(state["phase"])
-    if run.share >= until and not under_way:
+    phase = None if state is None else state["phase"]
+    if run.share >= until and not phase:
         return
     core = EnvironmentCore(scenario, cluster, recipe.envs, recipe.settings)
     policy = run.model.policy
     assert isinstance(policy, MaskableActorCriticPolicy)
     trainer = ExactTrainer(policy, core, recipe, seed)
-    if state is not None and under_way:
-        restore_exact(trainer, state["phase"])  # even at the phase's end: what it averaged is taken below
+    if phase:
+        restore_exact(trainer, phase)  # even at the phase's end: what it averaged is taken below
     run.phase_state, run.weights = lambda: exact_state(trainer), trainer.averaged
     while run.share < until:
         clone = run.share < recipe.clone_share
